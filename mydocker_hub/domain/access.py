@@ -1,0 +1,105 @@
+"""Who may see, start and change an environment: one table, read by pages, API and spawner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from .environment import Environment, Status
+from .errors import MydockerError, NotFound, Refused
+from .people import Person
+
+
+class Right(StrEnum):
+    """What a colleague was given on an environment; each includes those before."""
+
+    VIEW = "view"
+    EDIT = "edit"
+    OWN = "own"
+
+
+_ORDER = list(Right)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a person stands to an environment: came in by a link? was given a right?"""
+
+    enrolled: bool = False
+    right: Right | None = None
+
+    def has(self, right: Right) -> bool:
+        return self.right is not None and _ORDER.index(self.right) >= _ORDER.index(right)
+
+
+class Decision(NamedTuple):
+    """The answer to “may this person…?”; `code` says why not."""
+
+    allowed: bool
+    code: str = ""
+
+    def or_raise(self, environment: Environment) -> None:
+        """Raise the refusal with its sentence, if it is one."""
+        if not self.allowed:
+            raise _refusal(self.code, environment)
+
+
+YES = Decision(True)
+
+
+def may_see(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether the sheet may be shown. What may not be seen does not exist, for that person."""
+    if may_edit(person, environment, standing).allowed or standing.has(Right.VIEW):
+        return YES
+    if standing.enrolled:
+        return YES
+    if environment.public and environment.status is Status.READY:
+        return YES
+    return Decision(False, "environment-unknown")
+
+
+def may_start(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether a server may be started: the rule for the dashboard, the links and the REST API."""
+    sees = may_see(person, environment, standing)
+    if not sees.allowed and environment.status is not Status.READY:
+        return sees
+    if environment.status is Status.ARCHIVED:
+        return Decision(False, "environment-archived")
+    works_on_it = may_edit(person, environment, standing).allowed or standing.has(Right.VIEW)
+    if works_on_it:
+        return YES
+    if environment.status is Status.DRAFT:
+        return Decision(False, "environment-draft")
+    if standing.enrolled or (environment.public and environment.status is Status.READY):
+        return YES
+    return sees
+
+
+def may_join(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether a valid join link lets this person in: everybody, once it can be started."""
+    return may_start(person, environment, Standing(enrolled=True, right=standing.right))
+
+
+def may_edit(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether the definition and its join links may be changed."""
+    if person.is_admin:
+        return YES
+    if person.may_create and standing.has(Right.EDIT):
+        return YES
+    return Decision(False, "not-allowed")
+
+
+def may_delete(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether the environment may be deleted or given away."""
+    if person.is_admin or (person.may_create and standing.has(Right.OWN)):
+        return YES
+    return Decision(False, "not-allowed")
+
+
+def _refusal(code: str, environment: Environment) -> MydockerError:
+    if code == "environment-unknown":
+        return NotFound(code, environment=environment.slug)
+    if code == "not-allowed":
+        return Refused(code)
+    return Refused(code, title=environment.title)

@@ -1,0 +1,338 @@
+"""Everything that can go wrong, with a stable code and a sentence for the person in front.
+
+    MydockerError
+    ├── Invalid        what was sent cannot be right: send something else (422)
+    ├── NotFound       there is no such thing, or not for this person (404)
+    ├── Refused        understood, and not allowed (403)
+    ├── Conflict       something else happened meanwhile (409, 412)
+    ├── LaunchFailed   a start was tried and did not succeed (500)
+    └── Unavailable    a part of the service does not answer; the same request may work later (503)
+
+The code is for logs, tests and the help desk; `docs/operators/errors.md` lists them all. The
+sentence is an English message that the message catalogues translate (`web.i18n`). Its parameters
+are plain values or `Text`; never a token, a password or a URL with credentials.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+
+def N_(sentence: str) -> str:
+    """Mark a sentence for the message catalogues without translating it here."""
+    return sentence
+
+
+class Entry(NamedTuple):
+    """One line of the table: HTTP status, sentence, and whether trying again may help."""
+
+    status: int
+    sentence: str
+    permanent: bool = True
+
+
+CODES: dict[str, Entry] = {
+    # what was sent
+    "invalid": Entry(422, N_("This cannot be used: %(detail)s")),
+    "too-large": Entry(413, N_("This is too large: at most %(limit)s can be sent.")),
+    "not-json": Entry(400, N_("The request is not valid JSON.")),
+    "bad-request": Entry(400, N_("The request is not valid: check its address.")),
+    "method-not-allowed": Entry(405, N_("This address does not take such a request.")),
+    "options-forged": Entry(
+        400,
+        N_(
+            "A start takes nothing but the name of an environment. "
+            "Image, resources and folders are set in the environment itself."
+        ),
+    ),
+    "server-name": Entry(
+        409,
+        N_(
+            "Each environment runs in the server that bears its name. "
+            "Start “%(environment)s” in the server “%(expected)s”, or from the dashboard."
+        ),
+    ),
+    "no-default-server": Entry(
+        400,
+        N_(
+            "There is no server without an environment here. "
+            "Choose an environment on your dashboard."
+        ),
+    ),
+    # what is asked for
+    "not-found": Entry(404, N_("There is nothing at this address.")),
+    "environment-unknown": Entry(
+        404,
+        N_("The environment “%(environment)s” does not exist, or is not open to you."),
+    ),
+    "join-link-unknown": Entry(
+        404,
+        N_(
+            "This invitation link is not known. "
+            "Check that it was copied whole, or ask the person who gave it to you for a new one."
+        ),
+    ),
+    "join-link-revoked": Entry(
+        410,
+        N_(
+            "This invitation link has been withdrawn. "
+            "Ask the person who gave it to you for a new one."
+        ),
+    ),
+    "join-link-expired": Entry(
+        410,
+        N_(
+            "This invitation link ended on %(when)s. "
+            "Ask the person who gave it to you for a new one."
+        ),
+    ),
+    # what may not be done
+    "not-allowed": Entry(403, N_("You may not do this.")),
+    "start-by-address": Entry(
+        403,
+        N_("An address alone starts nothing here: choose the environment and press Start."),
+    ),
+    "sign-in-needed": Entry(401, N_("Sign in first.")),
+    "form-expired": Entry(
+        403,
+        N_("This page was open for too long. Go back, load it again and repeat what you did."),
+    ),
+    "environment-archived": Entry(
+        403,
+        N_(
+            "The environment “%(title)s” is archived and cannot be started any more. "
+            "Its maintainer can say what replaces it; your files are kept."
+        ),
+    ),
+    "environment-draft": Entry(
+        403,
+        N_(
+            "The environment “%(title)s” is not ready yet: "
+            "only the people who work on it can start it."
+        ),
+    ),
+    # what happened meanwhile
+    "changed-meanwhile": Entry(
+        412,
+        N_(
+            "Somebody changed this after you opened it. "
+            "Nothing was saved: load it again and redo your change."
+        ),
+    ),
+    "precondition-needed": Entry(428, N_("Send the ETag of what you read in an If-Match header.")),
+    "exists-already": Entry(409, N_("“%(name)s” exists already: choose another name.")),
+    "still-used": Entry(
+        409,
+        N_("“%(name)s” is still used by %(count)s environment(s): change these first."),
+    ),
+    # what failed during a start
+    "interface-unsupported": Entry(
+        501,
+        N_(
+            "“%(title)s” is reached through the gateway, which this hub does not run. "
+            "Please tell its operators."
+        ),
+    ),
+    "image-not-found": Entry(
+        500,
+        N_(
+            "The image “%(image)s” was not found on the machine that was to run it, "
+            "nor in its registry. Please tell the environment's maintainer."
+        ),
+    ),
+    "no-node-fits": Entry(
+        503,
+        N_(
+            "No machine has room for this environment at the moment (%(missing)s). "
+            "Try again in a few minutes; if it goes on, tell the operators."
+        ),
+        permanent=False,
+    ),
+    "folder-not-mounted": Entry(
+        500,
+        N_(
+            "Your personal folder could not be opened, so the environment was not started. "
+            "Your files are not touched. Try again; if it goes on, tell the operators."
+        ),
+        permanent=False,
+    ),
+    "container-exited": Entry(
+        500,
+        N_(
+            "The environment stopped by itself while it started (exit code %(exit_code)s). "
+            "Please tell its maintainer."
+        ),
+    ),
+    "container-refused": Entry(
+        500,
+        N_(
+            "The machine that was to run the environment refused it. "
+            "Please tell the environment's maintainer."
+        ),
+    ),
+    "not-answering": Entry(
+        504,
+        N_(
+            "The environment runs, but what it shows did not answer on port %(port)s "
+            "within %(seconds)s seconds. Try again; if it goes on, tell its maintainer."
+        ),
+        permanent=False,
+    ),
+    "start-timeout": Entry(
+        504,
+        N_(
+            "The environment was not ready after %(seconds)s seconds (step: %(step)s). "
+            "Try again; if it goes on, tell its maintainer."
+        ),
+        permanent=False,
+    ),
+    "start-cancelled": Entry(499, N_("The start was cancelled."), permanent=False),
+    # how a running server ended
+    "idle": Entry(
+        410,
+        N_(
+            "The environment was stopped because nothing was done in it for %(duration)s. "
+            "Your files are kept: you can start it again."
+        ),
+    ),
+    "time-over": Entry(
+        410,
+        N_(
+            "The environment was stopped because it had run for %(duration)s, "
+            "the longest that it may. Your files are kept: you can start it again."
+        ),
+    ),
+    "container-ended": Entry(
+        500,
+        N_(
+            "The environment stopped by itself (exit code %(exit_code)s). Your files are kept: "
+            "start it again; if it happens again, tell its maintainer."
+        ),
+    ),
+    "out-of-memory": Entry(
+        507,
+        N_(
+            "The environment used more than its %(memory)s of memory, so it was stopped. "
+            "Your files are kept. Start it again and work on less data at once, "
+            "or ask its maintainer for more memory."
+        ),
+    ),
+    "memory-limit": Entry(
+        507,
+        N_(
+            "A program was ended because the environment reached its %(memory)s of memory "
+            "(in a notebook: “the kernel died”). The rest goes on; "
+            "work on less data at once, or close notebooks that you do not need."
+        ),
+    ),
+    "node-lost": Entry(
+        503,
+        N_("The machine that ran the environment is gone. Your files are kept: start it again."),
+        permanent=False,
+    ),
+    # parts that do not answer
+    "catalogue-unavailable": Entry(
+        503,
+        N_("The catalogue of environments does not answer. Try again in a minute."),
+        permanent=False,
+    ),
+    "too-many-starts": Entry(
+        429,
+        N_("Very many people are starting an environment right now. Try again in a minute."),
+        permanent=False,
+    ),
+    "engine-unavailable": Entry(
+        503,
+        N_("The machines that run the environments do not answer. Try again in a minute."),
+        permanent=False,
+    ),
+    "internal": Entry(
+        500,
+        N_("Something went wrong on our side. It has been logged; try again in a minute."),
+        permanent=False,
+    ),
+}
+
+
+class MydockerError(Exception):
+    """An error with a code of `CODES` and the parameters of its sentence.
+
+    `log_detail` is for the log only: what a person cannot use, without any secret.
+    """
+
+    default_code: ClassVar[str] = "internal"
+
+    def __init__(self, code: str = "", *, log_detail: str = "", **params: Any) -> None:
+        self.code = code or self.default_code
+        self.entry = CODES[self.code]
+        self.params = params
+        self.log_detail = log_detail
+        super().__init__(f"{self.code} {params} {log_detail}".strip())
+
+    @property
+    def status(self) -> int:
+        return self.entry.status
+
+    @property
+    def sentence(self) -> str:
+        return self.entry.sentence
+
+    @property
+    def permanent(self) -> bool:
+        return self.entry.permanent
+
+
+class Invalid(MydockerError):
+    """What was sent cannot be right; `problems` holds a (field path, text) pair for each fault."""
+
+    default_code = "invalid"
+
+    def __init__(
+        self,
+        code: str = "",
+        *,
+        problems: list[tuple[str, str]] | None = None,
+        log_detail: str = "",
+        **params: Any,
+    ) -> None:
+        self.problems = problems or []
+        if self.problems and "detail" not in params:
+            params["detail"] = "; ".join(
+                f"{field}: {text}" if field else text for field, text in self.problems
+            )
+        super().__init__(code, log_detail=log_detail, **params)
+
+
+class NotFound(MydockerError):
+    default_code = "not-found"
+
+
+class Refused(MydockerError):
+    default_code = "not-allowed"
+
+
+class Conflict(MydockerError):
+    default_code = "changed-meanwhile"
+
+
+class LaunchFailed(MydockerError):
+    """A start that did not succeed; `log_lines` are the container's last lines, for the page."""
+
+    default_code = "container-exited"
+
+    def __init__(
+        self, code: str = "", *, log_lines: str = "", log_detail: str = "", **params: Any
+    ) -> None:
+        self.log_lines = log_lines
+        super().__init__(code, log_detail=log_detail, **params)
+
+
+class Unavailable(MydockerError):
+    default_code = "catalogue-unavailable"
+
+
+def error_for(code: str, params: dict[str, Any]) -> MydockerError:
+    """The error that another process of ours named by `code`; an unknown code is `internal`."""
+    if code not in CODES:
+        return MydockerError("internal", log_detail=f"unknown code {code!r}")
+    return MydockerError(code, **params)
