@@ -1,0 +1,183 @@
+"""What happens: people join, start, leave; servers become ready and end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ..domain import launch, names
+from ..domain.access import may_join, may_start
+from ..domain.errors import Conflict, NotFound
+from ..domain.people import Person
+from . import reading
+from .editing import audit, person_row
+from .tables import EnrolmentRow, FolderRow, JoinLinkRow, LaunchRow, PersonRow
+
+
+def look_at_join_link(session: Session, key: str, person: Person, now: datetime) -> reading.Found:
+    """What a join link leads to, without entering. Raises why it cannot be used."""
+    link, slug = reading.join_link(session, key)
+    if link.revoked:
+        raise NotFound("join-link-revoked")
+    if link.expires_at is not None and link.expires_at <= now:
+        raise NotFound("join-link-expired", when=link.expires_at)
+    found = reading.find(session, slug, person)
+    may_join(person, found.environment, found.standing).or_raise(found.environment)
+    return found
+
+
+def join(session: Session, key: str, person: Person, now: datetime) -> reading.Found:
+    """Enrol a person by a join link; a second time changes nothing."""
+    found = look_at_join_link(session, key, person, now)
+    if found.standing.enrolled:
+        return found
+    link_id = session.scalar(select(JoinLinkRow.id).where(JoinLinkRow.key == key))
+    _enrol(session, found, person, now, link_id)
+    audit(session, person.name, "joined", found.environment.slug, now)
+    return replace(found, standing=replace(found.standing, enrolled=True))
+
+
+def leave(session: Session, slug: str, person: Person, now: datetime) -> None:
+    """Take an environment off a person's dashboard; their folder is kept."""
+    found = reading.find(session, slug, person)
+    if not found.standing.enrolled:
+        raise NotFound("environment-unknown", environment=slug)
+    row = person_row(session, person, now)
+    session.execute(
+        update(EnrolmentRow)
+        .where(EnrolmentRow.person_id == row.id, EnrolmentRow.environment_id == found.id)
+        .values(left_at=now)
+    )
+    audit(session, person.name, "left", slug, now)
+
+
+def begin_launch(
+    session: Session,
+    *,
+    person: Person,
+    environment: str,
+    server: str,
+    base_url: str,
+    hub: str,
+    secret: SecretStr,
+    now: datetime,
+) -> launch.LaunchPlan:
+    """Decide on a start and say how: the one place that does, whatever door it came through.
+
+    Raises `NotFound` or `Refused` with the reason, `Conflict` where the server's name is not the
+    environment's.
+    """
+    found = reading.find(session, environment, person)
+    definition = found.environment
+    may_start(person, definition, found.standing).or_raise(definition)
+    expected = names.server_name(definition.slug)
+    if server != expected:
+        raise Conflict("server-name", environment=definition.title, expected=expected)
+    compute_type = reading.compute_type(session, definition.resources.compute_type)
+    mounts = launch.folder_mounts(definition, person, hub, compute_type)
+    known = {
+        row.volume: row
+        for row in session.scalars(
+            select(FolderRow).where(FolderRow.volume.in_([mount.volume for mount in mounts]))
+        )
+    }
+    mounts = tuple(
+        mount.model_copy(update={"prepared": True, "node": known[mount.volume].node or None})
+        if mount.volume in known
+        else mount
+        for mount in mounts
+    )
+    row = LaunchRow(
+        person_id=person_row(session, person, now).id,
+        environment_id=found.id,
+        version=found.version,
+        asked_at=now,
+        end_code="",
+        end_params={},
+        notice_code="",
+    )
+    session.add(row)
+    session.flush()
+    plan = launch.plan(
+        definition,
+        person,
+        compute_type=compute_type,
+        folders=mounts,
+        launch_id=row.id,
+        version=found.version,
+        base_url=base_url,
+        secret=secret,
+    )
+    _enrol(session, found, person, now, None, starting=True)
+    return plan
+
+
+def mark_ready(session: Session, launch_id: int, now: datetime) -> None:
+    session.execute(
+        update(LaunchRow)
+        .where(LaunchRow.id == launch_id, LaunchRow.ended_at.is_(None))
+        .values(ready_at=now)
+    )
+
+
+def mark_notice(session: Session, launch_id: int, code: str, now: datetime) -> None:
+    """Note what the person should know of a server that goes on running."""
+    session.execute(
+        update(LaunchRow)
+        .where(LaunchRow.id == launch_id, LaunchRow.ended_at.is_(None))
+        .values(notice_code=code, notice_at=now)
+    )
+
+
+def mark_ended(
+    session: Session, launch_id: int, code: str, params: dict[str, Any], now: datetime
+) -> None:
+    """Note how a server ended, or why it never was ready; the first reason stands."""
+    session.execute(
+        update(LaunchRow)
+        .where(LaunchRow.id == launch_id, LaunchRow.ended_at.is_(None))
+        .values(ended_at=now, end_code=code, end_params=params)
+    )
+
+
+def mark_folder(session: Session, volume: str, user: str, node: str, now: datetime) -> None:
+    """Note that a folder exists and is writable, and which machine holds it."""
+    row = session.get(FolderRow, volume)
+    if row is None:
+        owner = session.scalar(select(PersonRow.id).where(PersonRow.name == user))
+        try:
+            with session.begin_nested():
+                session.add(FolderRow(volume=volume, person_id=owner, node=node, prepared_at=now))
+        except IntegrityError:  # two first starts at once found the same folder
+            return
+
+
+def _enrol(
+    session: Session,
+    found: reading.Found,
+    person: Person,
+    now: datetime,
+    link_id: int | None,
+    *,
+    starting: bool = False,
+) -> None:
+    person_id = person_row(session, person, now).id
+    row = session.get(EnrolmentRow, (person_id, found.id))
+    if row is None:
+        row = EnrolmentRow(
+            person_id=person_id, environment_id=found.id, created_at=now, join_link_id=link_id
+        )
+        try:
+            with session.begin_nested():
+                session.add(row)
+        except IntegrityError:  # two tabs at once
+            row = session.get_one(EnrolmentRow, (person_id, found.id))
+    row.left_at = None
+    if starting:
+        row.last_start_at = now

@@ -1,0 +1,290 @@
+"""Looking things up in the catalogue."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from ..domain.access import Right, Standing
+from ..domain.environment import ComputeType, Environment, JoinLink, Status
+from ..domain.errors import NotFound
+from ..domain.people import Person
+from .tables import (
+    ComputeTypeRow,
+    EnrolmentRow,
+    EnvironmentRow,
+    EnvironmentVersionRow,
+    JoinLinkRow,
+    LaunchRow,
+    PersonRow,
+    RightRow,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An environment as one person finds it."""
+
+    id: int
+    environment: Environment
+    version: int
+    updated_at: datetime
+    standing: Standing = field(default_factory=Standing)
+    last_start_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Part of a list: `total` counts all that matched."""
+
+    items: list[Found]
+    total: int
+
+
+@dataclass(frozen=True)
+class LastLaunch:
+    """The newest start of a person's server of an environment."""
+
+    version: int
+    asked_at: datetime
+    ready_at: datetime | None
+    ended_at: datetime | None
+    end_code: str
+    end_params: dict[str, Any]
+    notice_code: str
+    notice_at: datetime | None
+
+
+def find(session: Session, slug: str, person: Person) -> Found:
+    """One environment. Raises `NotFound`; what the person may do is for `domain.access`."""
+    row = session.execute(_with_standing(person).where(EnvironmentRow.slug == slug)).first()
+    if row is None:
+        raise NotFound("environment-unknown", environment=slug)
+    return _found(row)
+
+
+def used_by(session: Session, person: Person) -> list[Found]:
+    """What is on a person's dashboard: used or joined and not left; the last used first."""
+    rows = session.execute(
+        _with_standing(person)
+        .where(EnrolmentRow.person_id.is_not(None), EnrolmentRow.left_at.is_(None))
+        .order_by(EnrolmentRow.last_start_at.desc().nulls_last(), EnrolmentRow.created_at.desc())
+    )
+    return [_found(row) for row in rows]
+
+
+def startable_by(session: Session, person: Person) -> list[Found]:
+    """What a person may choose in a spawn form: their own, then the public ones."""
+    query = _with_standing(person).where(EnvironmentRow.status != Status.ARCHIVED)
+    if not person.is_admin:
+        query = query.where(_visible())
+    rows = session.execute(
+        query.order_by(EnrolmentRow.last_start_at.desc().nulls_last(), EnvironmentRow.slug)
+    )
+    return [_found(row) for row in rows]
+
+
+def search(
+    session: Session,
+    person: Person,
+    *,
+    text: str = "",
+    tag: str = "",
+    status: Status | None = None,
+    public_only: bool = False,
+    offset: int = 0,
+    limit: int = 50,
+) -> Page:
+    """The environments that a person may see, by words of their texts; in order of their slug."""
+    query = _with_standing(person)
+    if public_only:
+        query = query.where(EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY)
+    elif not person.is_admin:
+        query = query.where(_visible())
+    if status is not None:
+        query = query.where(EnvironmentRow.status == status)
+    for word in normalise(text).split()[:10]:
+        query = query.where(EnvironmentRow.search_text.contains(word, autoescape=True))
+    if tag:
+        query = query.where(EnvironmentRow.search_text.contains(f"\n#{tag}\n", autoescape=True))
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    rows = session.execute(query.order_by(EnvironmentRow.slug).offset(offset).limit(limit))
+    return Page([_found(row) for row in rows], total)
+
+
+def tags(session: Session) -> list[tuple[str, int]]:
+    """The tags of the public catalogue with how many environments bear each, most used first."""
+    rows = session.scalars(
+        select(EnvironmentRow.definition["tags"]).where(
+            EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY
+        )
+    )
+    counts = Counter(tag for row in rows for tag in row or ())
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def join_link(session: Session, key: str) -> tuple[JoinLink, str]:
+    """A join link and its environment's slug. Raises `NotFound`; dates are for the caller."""
+    row = session.scalar(select(JoinLinkRow).where(JoinLinkRow.key == key))
+    if row is None:
+        raise NotFound("join-link-unknown")
+    return as_join_link(row), row.environment.slug
+
+
+def join_links(session: Session, environment_id: int) -> list[JoinLink]:
+    rows = session.scalars(
+        select(JoinLinkRow)
+        .where(JoinLinkRow.environment_id == environment_id)
+        .order_by(JoinLinkRow.id)
+    )
+    return [as_join_link(row) for row in rows]
+
+
+def compute_types(session: Session) -> list[ComputeType]:
+    rows = session.scalars(select(ComputeTypeRow).order_by(ComputeTypeRow.slug))
+    return [ComputeType.model_validate(row.definition) for row in rows]
+
+
+def compute_type(session: Session, slug: str) -> ComputeType:
+    row = session.scalar(select(ComputeTypeRow).where(ComputeTypeRow.slug == slug))
+    if row is None:
+        raise NotFound()
+    return ComputeType.model_validate(row.definition)
+
+
+def environments(session: Session) -> list[tuple[Environment, list[JoinLink]]]:
+    """Everything, for `catalogue export`; in order of the slugs."""
+    rows = session.scalars(select(EnvironmentRow).order_by(EnvironmentRow.slug)).all()
+    return [
+        (Environment.model_validate(row.definition), join_links(session, row.id)) for row in rows
+    ]
+
+
+def last_launches(
+    session: Session, person: Person, environment_ids: Iterable[int]
+) -> dict[int, LastLaunch]:
+    """The newest start of each environment by a person, by environment id."""
+    newest = (
+        select(func.max(LaunchRow.id))
+        .join(PersonRow, PersonRow.id == LaunchRow.person_id)
+        .where(PersonRow.name == person.name, LaunchRow.environment_id.in_(list(environment_ids)))
+        .group_by(LaunchRow.environment_id)
+    )
+    rows = session.scalars(select(LaunchRow).where(LaunchRow.id.in_(newest)))
+    return {
+        row.environment_id: LastLaunch(
+            version=row.version,
+            asked_at=row.asked_at,
+            ready_at=row.ready_at,
+            ended_at=row.ended_at,
+            end_code=row.end_code,
+            end_params=row.end_params,
+            notice_code=row.notice_code,
+            notice_at=row.notice_at,
+        )
+        for row in rows
+    }
+
+
+def versions(session: Session, environment_id: int) -> list[tuple[int, str, datetime]]:
+    """(version, who, when) of each change, newest first."""
+    rows = session.execute(
+        select(
+            EnvironmentVersionRow.version,
+            EnvironmentVersionRow.changed_by,
+            EnvironmentVersionRow.changed_at,
+        )
+        .where(EnvironmentVersionRow.environment_id == environment_id)
+        .order_by(EnvironmentVersionRow.version.desc())
+    )
+    return [tuple(row) for row in rows]  # type: ignore[misc]
+
+
+def normalise(text: str) -> str:
+    """Lower case without accents, for searching: « Algèbre » is found by “algebre”."""
+    decomposed = unicodedata.normalize("NFKD", text).casefold()  # “𝐀” decomposes into a capital
+    decomposed = unicodedata.normalize("NFKD", decomposed)
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def search_text(environment: Environment) -> str:
+    """What `search` looks into: titles, descriptions, software, courses, maintainers, tags.
+
+    Only tags are on lines of their own, so that no description can pass for one.
+    """
+    sheet = environment.sheet
+    words = [
+        environment.slug,
+        *(
+            text.in_(language)
+            for text in (environment.title, sheet.description)
+            for language in ("fr", "en")
+        ),
+        *(
+            interface.title.in_(language)
+            for interface in environment.interfaces
+            for language in ("fr", "en")
+        ),
+        *sheet.software,
+        *sheet.courses,
+        *(maintainer.name for maintainer in sheet.maintainers),
+    ]
+    tags = "".join(f"\n#{tag}\n" for tag in environment.tags)
+    return " ".join(normalise(" ".join(words)).split()) + tags
+
+
+def _with_standing(person: Person) -> Select[EnvironmentRow, EnrolmentRow, str]:
+    me = select(PersonRow.id).where(PersonRow.name == person.name).scalar_subquery()
+    return (
+        select(EnvironmentRow, EnrolmentRow, RightRow.level)
+        .select_from(EnvironmentRow)
+        .outerjoin(
+            EnrolmentRow,
+            and_(EnrolmentRow.environment_id == EnvironmentRow.id, EnrolmentRow.person_id == me),
+        )
+        .outerjoin(
+            RightRow,
+            and_(RightRow.environment_id == EnvironmentRow.id, RightRow.person_id == me),
+        )
+    )
+
+
+def _visible() -> Any:
+    # domain.access.may_see as a condition; tests hold the two together.
+    return or_(
+        and_(EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY),
+        and_(EnrolmentRow.person_id.is_not(None), EnrolmentRow.left_at.is_(None)),
+        RightRow.level.is_not(None),
+    )
+
+
+def _found(row: Any) -> Found:
+    environment, enrolment, level = row
+    return Found(
+        id=environment.id,
+        environment=Environment.model_validate(environment.definition),
+        version=environment.version,
+        updated_at=environment.updated_at,
+        standing=Standing(
+            enrolled=enrolment is not None and enrolment.left_at is None,
+            right=Right(level) if level else None,
+        ),
+        last_start_at=enrolment.last_start_at if enrolment else None,
+    )
+
+
+def as_join_link(row: JoinLinkRow) -> JoinLink:
+    """A row as the domain knows it."""
+    return JoinLink(
+        key=row.key,
+        label=row.label,
+        expires_at=row.expires_at,
+        revoked=row.revoked_at is not None,
+    )

@@ -1,0 +1,237 @@
+"""Looking things up: who sees what, search, paging."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from mydocker_hub.domain.access import Right, may_see, may_start
+from mydocker_hub.domain.environment import Status
+from mydocker_hub.domain.errors import NotFound
+from mydocker_hub.domain.people import Person, Role
+from mydocker_hub.store import activity, editing, reading
+from mydocker_hub.store.tables import EnrolmentRow, RightRow
+
+from .conftest import ALICE, BOB, CAROL, LATER, NOW, ZOE, make
+
+
+def slugs(database, person=ALICE, **query) -> list[str]:
+    page = database.read_now(reading.search, person, **query)
+    assert page.total >= len(page.items)
+    return [found.environment.slug for found in page.items]
+
+
+def test_sql_agrees_with_the_table_of_rights(database) -> None:
+    """Each status × public × right × enrolment × role, through the lists and one by one."""
+    standings = list(
+        itertools.product(Status, (True, False), (None, *Right), ("never", "enrolled", "left"))
+    )
+    roles = [set(), {Role.TEACHER}, {Role.ADMIN}, {Role.TEACHER, Role.ADMIN}]
+    people = [Person(name=f"p{n}", roles=frozenset(roles)) for n, roles in enumerate(roles)]
+
+    def build(session: Session) -> None:
+        ids = [editing.person_row(session, person, NOW).id for person in people]
+        for number, (status, public, right, enrolment) in enumerate(standings):
+            environment = make(f"e{number}", status=status, public=public)
+            found = editing.create_environment(session, environment, BOB, NOW)
+            for person_id in ids:
+                key = {"person_id": person_id, "environment_id": found.id}
+                if right:
+                    session.add(RightRow(**key, level=right))
+                if enrolment != "never":
+                    left = NOW if enrolment == "left" else None
+                    session.add(EnrolmentRow(**key, created_at=NOW, left_at=left))
+
+    database.write_now(build)
+    seen = set()
+    for person in [*people, Person(name="unknown")]:
+        found = [
+            database.read_now(reading.find, f"e{number}", person)
+            for number in range(len(standings))
+        ]
+        visible = {
+            item.environment.slug
+            for item in found
+            if may_see(person, item.environment, item.standing).allowed
+        }
+        startable = {
+            item.environment.slug
+            for item in found
+            if may_start(person, item.environment, item.standing).allowed
+        }
+        listed = database.read_now(reading.search, person, limit=1000)
+        assert {item.environment.slug for item in listed.items} == visible
+        assert listed.total == len(visible)
+        # the spawn form asks may_start once more; it must be offered all that can be started
+        choices = {
+            item.environment.slug for item in database.read_now(reading.startable_by, person)
+        }
+        assert startable <= choices <= visible
+        seen.add((len(visible), len(startable)))
+    assert len(seen) == 3  # strangers, people with a standing, administrators
+
+
+def test_find_says_how_one_stands(database, add) -> None:
+    add("lab")
+    assert database.read_now(reading.find, "lab", BOB).standing.right is Right.OWN
+    standing = database.read_now(reading.find, "lab", ALICE).standing
+    assert (standing.enrolled, standing.right) == (False, None)
+    with pytest.raises(NotFound) as caught:
+        database.read_now(reading.find, "no-such", BOB)
+    assert caught.value.code == "environment-unknown"
+
+
+@pytest.fixture
+def library(add):
+    """Environments with texts that search has to cope with."""
+    add("algebra", title={"fr": "Algèbre linéaire", "en": "Linear algebra"}, public=True)
+    add("percent", title="100% Python_3", public=True, tags=["python"])
+    add("plain", title="100 Python 3", public=True, tags=["python", "data-science"])
+    add(
+        "liar",
+        title="Liar",
+        public=True,
+        sheet={
+            "description": "See  #python  and\n#python\nand #data-science here",
+            "software": ["scikit-learn", "Œuvre"],
+            "courses": ["M1 Été"],
+            "maintainers": [{"name": "Ångström İnci"}],
+        },
+    )
+    add(
+        "interface",
+        public=True,
+        interfaces=[{"name": "w", "title": {"fr": "Bureau", "en": "Desk"}}],
+    )
+    add("hidden", title="Algèbre cachée", tags=["secret"])
+    add("draft", title="Algèbre en travaux", status="draft", public=True, tags=["secret"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("algebre", ["algebra"]),
+        ("ALGÈBRE", ["algebra"]),
+        ("alge\u0300bre", ["algebra"]),
+        ("linear ALGEBRA", ["algebra"]),
+        ("linear python", []),
+        ("100%", ["percent"]),
+        ("%", ["percent"]),
+        ("_", ["percent"]),
+        ("％", ["percent"]),
+        ("\\", []),
+        ("/", []),
+        ("'", []),
+        ('"; drop table people; --', []),
+        ("scikit-learn", ["liar"]),
+        ("œuvre", ["liar"]),
+        ("ete m1", ["liar"]),
+        ("angstrom", ["liar"]),
+        ("ınci", []),
+        ("inci", ["liar"]),
+        ("𝐏𝐲𝐭𝐡𝐨𝐧 100", ["percent", "plain"]),
+        ("bureau", ["interface"]),
+        ("desk", ["interface"]),
+        ("   ", ["algebra", "interface", "liar", "percent", "plain"]),
+        ("\u0301", ["algebra", "interface", "liar", "percent", "plain"]),
+    ],
+)
+def test_search_by_words(database, library, text, expected) -> None:
+    assert slugs(database, text=text) == expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("python", ["percent", "plain"]),
+        ("data-science", ["plain"]),
+        ("data", []),
+        ("secret", []),
+        ("%", []),
+        ("python\n\n#data-science", ["plain"]),  # tags in their order: harmless
+    ],
+)
+def test_search_by_tag_finds_tags_only(database, library, tag, expected) -> None:
+    assert slugs(database, tag=tag) == expected
+
+
+def test_search_together(database, library) -> None:
+    assert slugs(database, text="100", tag="data-science") == ["plain"]
+    assert slugs(database, CAROL, text="algebre") == ["algebra", "draft", "hidden"]
+    assert slugs(database, CAROL, text="algebre", public_only=True) == ["algebra"]
+    assert slugs(database, BOB, status=Status.DRAFT) == ["draft"]
+    assert slugs(database, ALICE, status=Status.DRAFT) == []
+
+
+def test_tags_of_the_public_catalogue(database, library) -> None:
+    assert database.read_now(reading.tags) == [("python", 2), ("data-science", 1)]
+
+
+def test_no_tags(database, add) -> None:
+    add("lab", public=True)
+    assert database.read_now(reading.tags) == []
+
+
+def test_pages_hold_each_once(database, add) -> None:
+    for number in range(7):
+        add(f"e{number}", public=True)
+    pages = [
+        database.read_now(reading.search, ALICE, offset=offset, limit=3) for offset in (0, 3, 6, 9)
+    ]
+    assert [page.total for page in pages] == [7] * 4
+    found = [item.environment.slug for page in pages for item in page.items]
+    assert found == [f"e{number}" for number in range(7)]
+
+
+@given(st.text())
+def test_normalised_is_normal(text) -> None:
+    once = reading.normalise(text)
+    assert reading.normalise(once) == once
+    assert once == once.lower()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40))
+def test_any_title_is_found_by_its_words(title) -> None:
+    if not title.strip():
+        return
+    text = reading.search_text(make(title=title))
+    assert all(word in text for word in reading.normalise(title).split())
+    assert text.count("\n") == 0
+
+
+def test_the_dashboard_shows_the_last_used_first(database, add) -> None:
+    for slug in ("a", "b", "c", "d"):
+        add(slug, public=True)
+
+    def use(session: Session) -> None:
+        editing.person_row(session, ALICE, NOW)
+        start(session, "a", NOW)
+        start(session, "b", LATER)
+        start(session, "c", NOW + timedelta(minutes=1))
+
+    def start(session: Session, slug, when) -> None:
+        activity._enrol(
+            session, reading.find(session, slug, ALICE), ALICE, when, None, starting=True
+        )
+
+    database.write_now(use)
+    found = database.read_now(reading.used_by, ALICE)
+    assert [item.environment.slug for item in found] == ["b", "c", "a"]
+    assert found[0].last_start_at == LATER
+    assert database.read_now(reading.used_by, ZOE) == []
+    database.write_now(activity.leave, "c", ALICE, LATER)
+    assert [i.environment.slug for i in database.read_now(reading.used_by, ALICE)] == ["b", "a"]
+    # in the spawn form: what was used first, then the others by name
+    choices = database.read_now(reading.startable_by, ALICE)
+    assert [item.environment.slug for item in choices][:2] == ["b", "c"]
+    assert [item.environment.slug for item in choices][-1] == "d"
+
+
+def test_unknown_compute_type(database) -> None:
+    with pytest.raises(NotFound):
+        database.read_now(reading.compute_type, "nowhere")
