@@ -1,0 +1,1 @@
+"""What all pages share: languages, base handler, errors, service application."""
