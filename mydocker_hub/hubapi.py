@@ -1,0 +1,110 @@
+"""The few calls of the hub's REST API that our services make, with the caller's own token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+
+from .domain.errors import MydockerError, NotFound, Refused, Unavailable
+
+_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running or pending server, as the hub knows it. `pending` is spawn, stop or empty."""
+
+    name: str
+    ready: bool
+    pending: str
+    url: str
+    started: datetime | None
+    last_activity: datetime | None
+
+
+class HubApi:
+    """The hub's REST API for one person or service.
+
+    Raises `Refused` or `NotFound` as the hub answers, `Unavailable` where it does not.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+
+    async def servers(self, user: str) -> dict[str, Server]:
+        """The servers of a person that are running, starting or stopping, by name."""
+        model = json.loads((await self._call("GET", _path(user))).body)
+        return {
+            name: _server(name, server) for name, server in (model.get("servers") or {}).items()
+        }
+
+    async def start_server(self, user: str, server: str, *, title: str, environment: str) -> None:
+        """Ask for a start. How it goes, well or badly, is for the hub's waiting page to show."""
+        try:
+            await self._call(
+                "POST",
+                _path(user, server),
+                {
+                    "display_name": title,
+                    # "profile" is what the hub's admin panel shows
+                    "user_options": {"environment": environment, "profile": title},
+                },
+            )
+        except (NotFound, Refused, Unavailable):
+            raise
+        except MydockerError:
+            pass  # it failed at once: the waiting page says why
+
+    async def stop_server(self, user: str, server: str) -> None:
+        await self._call("DELETE", _path(user, server))
+
+    async def _call(self, method: str, path: str, body: Any = None) -> HTTPResponse:
+        request = HTTPRequest(
+            self._url + path,
+            method=method,
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            body=None if body is None else json.dumps(body),
+            allow_nonstandard_methods=True,
+            connect_timeout=_TIMEOUT_SECONDS,
+            request_timeout=_TIMEOUT_SECONDS,
+        )
+        try:
+            response = await AsyncHTTPClient().fetch(request, raise_error=False)
+        except Exception as error:  # tornado has no common class for "did not answer"
+            raise Unavailable("internal", log_detail=f"hub: {type(error).__name__}") from error
+        if response.code < 400:
+            return response
+        detail = f"hub: {method} {path}: HTTP {response.code} {response.body[:300]!r}"
+        if response.code == 404:
+            raise NotFound(log_detail=detail)
+        if response.code in {401, 403}:
+            raise Refused(log_detail=detail)
+        if response.code == 429:
+            raise Unavailable("too-many-starts", log_detail=detail)
+        raise MydockerError("internal", log_detail=detail)
+
+
+def _path(user: str, server: str = "") -> str:
+    path = f"/users/{quote(user, safe='')}"
+    return f"{path}/servers/{quote(server, safe='')}" if server else path
+
+
+def _server(name: str, model: dict[str, Any]) -> Server:
+    return Server(
+        name=name,
+        ready=bool(model.get("ready")),
+        pending=model.get("pending") or "",
+        url=model.get("url") or "",
+        started=_time(model.get("started")),
+        last_activity=_time(model.get("last_activity")),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

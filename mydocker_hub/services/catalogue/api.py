@@ -1,0 +1,419 @@
+"""The catalogue's REST API: one table, one small function for each line of it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from ...domain import names
+from ...domain.access import Standing, may_delete, may_edit, may_see, may_start
+from ...domain.environment import ComputeType, Environment, JoinLink
+from ...domain.errors import Invalid, Refused
+from ...domain.launch import LaunchPlan
+from ...domain.people import Person
+from ...store import activity, editing, reading
+from ...store.database import Database, Session
+from ...store.reading import Found
+from ...web.operations import Answer, Call, Operation
+from .models import (
+    Choice,
+    ChoiceList,
+    ComputeTypeList,
+    EnvironmentDetail,
+    EnvironmentList,
+    EnvironmentQuery,
+    EnvironmentSummary,
+    FolderReport,
+    JoinAnswer,
+    JoinLinkList,
+    JoinLinkRequest,
+    LaunchEnd,
+    LaunchNotice,
+    LaunchRequest,
+    PersonRequest,
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the operations need beside the database session: whose hub this is."""
+
+    database: Database
+    hub: str
+
+
+ApiCall = Call[Context]
+
+
+def visible(session: Session, slug: str, person: Person) -> Found:
+    """An environment that the person may see; any other one does not exist for them."""
+    found = reading.find(session, slug, person)
+    may_see(person, found.environment, found.standing).or_raise(found.environment)
+    return found
+
+
+def editable(session: Session, slug: str, person: Person) -> Found:
+    found = visible(session, slug, person)
+    may_edit(person, found.environment, found.standing).or_raise(found.environment)
+    return found
+
+
+# --- for people ----------------------------------------------------------------------------------
+
+
+def list_environments(session: Session, call: ApiCall) -> Answer:
+    query: EnvironmentQuery = call.query
+    page = reading.search(
+        session,
+        call.me,
+        text=query.q,
+        tag=query.tag or "",
+        status=query.status,
+        offset=query.offset,
+        limit=query.limit,
+    )
+    return Answer(
+        EnvironmentList(
+            items=tuple(EnvironmentSummary.of(found, call.me) for found in page.items),
+            total=page.total,
+            offset=query.offset,
+            limit=query.limit,
+        )
+    )
+
+
+def create_environment(session: Session, call: ApiCall) -> Answer:
+    if not call.me.may_create:
+        raise Refused("not-allowed")
+    environment: Environment = call.body
+    _may_publish(call.me, environment, before=None)
+    found = editing.create_environment(session, environment, call.me, call.now)
+    return Answer(
+        EnvironmentDetail.of(found, call.me),
+        version=found.version,
+        location=f"environments/{environment.slug}",
+    )
+
+
+def get_environment(session: Session, call: ApiCall) -> Answer:
+    found = visible(session, call.path["slug"], call.me)
+    return Answer(EnvironmentDetail.of(found, call.me), version=found.version)
+
+
+def put_environment(session: Session, call: ApiCall) -> Answer:
+    before = editable(session, call.path["slug"], call.me)
+    environment: Environment = call.body
+    if environment.slug != call.path["slug"]:
+        raise Invalid(problems=[("slug", "the name of an environment never changes")])
+    _may_publish(call.me, environment, before=before.environment)
+    found = editing.update_environment(
+        session, environment, call.me, call.expected_version(), call.now
+    )
+    return Answer(EnvironmentDetail.of(found, call.me), version=found.version)
+
+
+def delete_environment(session: Session, call: ApiCall) -> Answer:
+    found = visible(session, call.path["slug"], call.me)
+    may_delete(call.me, found.environment, found.standing).or_raise(found.environment)
+    editing.delete_environment(
+        session, call.path["slug"], call.me, call.expected_version(), call.now
+    )
+    return Answer()
+
+
+def list_join_links(session: Session, call: ApiCall) -> Answer:
+    found = editable(session, call.path["slug"], call.me)
+    return Answer(JoinLinkList(items=tuple(reading.join_links(session, found.id))))
+
+
+def add_join_link(session: Session, call: ApiCall) -> Answer:
+    editable(session, call.path["slug"], call.me)
+    request: JoinLinkRequest = call.body
+    link = editing.add_join_link(
+        session,
+        call.path["slug"],
+        call.me,
+        call.now,
+        label=request.label,
+        expires_at=request.expires_at,
+    )
+    return Answer(link)
+
+
+def revoke_join_link(session: Session, call: ApiCall) -> Answer:
+    editable(session, call.path["slug"], call.me)
+    editing.revoke_join_link(session, call.path["slug"], call.path["key"], call.me, call.now)
+    return Answer()
+
+
+def my_environments(session: Session, call: ApiCall) -> Answer:
+    items = tuple(
+        EnvironmentSummary.of(found, call.me) for found in reading.used_by(session, call.me)
+    )
+    return Answer(EnvironmentList(items=items, total=len(items), offset=0, limit=len(items)))
+
+
+def leave(session: Session, call: ApiCall) -> Answer:
+    activity.leave(session, call.path["slug"], call.me, call.now)
+    return Answer()
+
+
+def list_compute_types(session: Session, call: ApiCall) -> Answer:
+    if not call.me.may_create:
+        raise Refused("not-allowed")
+    return Answer(ComputeTypeList(items=tuple(reading.compute_types(session))))
+
+
+def put_compute_type(session: Session, call: ApiCall) -> Answer:
+    _only_admins(call)
+    compute_type: ComputeType = call.body
+    if compute_type.slug != call.path["slug"]:
+        raise Invalid(problems=[("slug", "write the name that is in the address")])
+    editing.put_compute_type(session, compute_type, call.me, call.now)
+    return Answer(compute_type)
+
+
+def delete_compute_type(session: Session, call: ApiCall) -> Answer:
+    _only_admins(call)
+    editing.delete_compute_type(session, call.path["slug"], call.me, call.now)
+    return Answer()
+
+
+def _only_admins(call: ApiCall) -> None:
+    if not call.me.is_admin:
+        raise Refused("not-allowed")
+
+
+_WHAT_RUNS = ("image", "command", "variables", "interfaces", "resources", "storage")
+
+
+def _may_publish(person: Person, after: Environment, before: Environment | None) -> None:
+    """Only administrators decide what is in the public catalogue, and what runs from there.
+
+    Otherwise a harmless environment, once public, could be given another image, which everybody
+    would start with their own folder.
+    """
+    if person.is_admin or not after.public:
+        return
+    if before is None or not before.public:
+        raise Invalid(
+            problems=[("public", "ask an administrator to put it into the public catalogue")]
+        )
+    for name in _WHAT_RUNS:
+        if getattr(after, name) != getattr(before, name):
+            raise Invalid(
+                problems=[(name, "ask an administrator: everybody may start this environment")]
+            )
+
+
+# --- for the hub ---------------------------------------------------------------------------------
+
+
+def launch(session: Session, call: ApiCall) -> Answer:
+    request: LaunchRequest = call.body
+    plan = activity.begin_launch(
+        session,
+        person=request.person,
+        environment=request.environment,
+        server=request.server,
+        base_url=request.base_url,
+        hub=call.context.hub,
+        secret=SecretStr(secrets.token_urlsafe(32)),
+        now=call.now,
+    )
+    return Answer(plan)
+
+
+def launch_ready(session: Session, call: ApiCall) -> Answer:
+    activity.mark_ready(session, int(call.path["launch_id"]), call.now)
+    return Answer()
+
+
+def launch_notice(session: Session, call: ApiCall) -> Answer:
+    notice: LaunchNotice = call.body
+    activity.mark_notice(session, int(call.path["launch_id"]), notice.code, call.now)
+    return Answer()
+
+
+def launch_ended(session: Session, call: ApiCall) -> Answer:
+    end: LaunchEnd = call.body
+    activity.mark_ended(
+        session,
+        int(call.path["launch_id"]),
+        end.code,
+        end.model_dump(mode="json")["params"],
+        call.now,
+    )
+    return Answer()
+
+
+def look_at_join_link(session: Session, call: ApiCall) -> Answer:
+    person = call.body.person
+    found = activity.look_at_join_link(session, call.path["key"], person, call.now)
+    return Answer(_join_answer(found, new=not found.standing.enrolled))
+
+
+def join(session: Session, call: ApiCall) -> Answer:
+    person = call.body.person
+    before = activity.look_at_join_link(session, call.path["key"], person, call.now)
+    found = activity.join(session, call.path["key"], person, call.now)
+    return Answer(_join_answer(found, new=not before.standing.enrolled))
+
+
+def choices(session: Session, call: ApiCall) -> Answer:
+    person = call.body.person
+    return Answer(
+        ChoiceList(
+            items=tuple(
+                _choice(found)
+                for found in reading.startable_by(session, person)
+                if may_start(person, found.environment, found.standing).allowed
+            )
+        )
+    )
+
+
+def folder(session: Session, call: ApiCall) -> Answer:
+    report: FolderReport = call.body
+    activity.mark_folder(session, call.path["volume"], report.user, report.node, call.now)
+    return Answer()
+
+
+def _join_answer(found: Found, *, new: bool) -> JoinAnswer:
+    environment = found.environment
+    return JoinAnswer(
+        environment=environment.slug,
+        title=environment.title,
+        icon=environment.icon,
+        sheet=environment.sheet,
+        server=names.server_name(environment.slug),
+        main_path=environment.main_interface.path,
+        new=new,
+    )
+
+
+def _choice(found: Found) -> Choice:
+    environment = found.environment
+    return Choice(
+        environment=environment.slug,
+        server=names.server_name(environment.slug),
+        title=environment.title,
+        icon=environment.icon,
+        sheet=environment.sheet,
+        resources=environment.resources,
+        storage=environment.storage,
+        lifetime=environment.lifetime,
+        used=found.standing != Standing(),
+    )
+
+
+OPERATIONS: list[Operation] = [
+    Operation(
+        "GET", "/environments", "listEnvironments",
+        "The environments that you may see.",
+        list_environments, query=EnvironmentQuery, returns=EnvironmentList,
+    ),
+    Operation(
+        "POST", "/environments", "createEnvironment",
+        "Make an environment (teachers); it is yours.",
+        create_environment, body=Environment, returns=EnvironmentDetail,
+        status=201, versioned=True, errors=(409,),
+    ),
+    Operation(
+        "GET", "/environments/{slug}", "getEnvironment",
+        "One environment; with its definition for the people who work on it.",
+        get_environment, returns=EnvironmentDetail, versioned=True,
+    ),
+    Operation(
+        "PUT", "/environments/{slug}", "replaceEnvironment",
+        "Replace a definition; refused (412) if it changed since you read it.",
+        put_environment, body=Environment, returns=EnvironmentDetail, versioned=True,
+    ),
+    Operation(
+        "DELETE", "/environments/{slug}", "deleteEnvironment",
+        "Remove an environment; personal folders are kept.",
+        delete_environment, status=204, versioned=True,
+    ),
+    Operation(
+        "GET", "/environments/{slug}/join-links", "listJoinLinks",
+        "The invitations to an environment, for the people who work on it.",
+        list_join_links, returns=JoinLinkList,
+    ),
+    Operation(
+        "POST", "/environments/{slug}/join-links", "addJoinLink",
+        "Make an invitation.",
+        add_join_link, body=JoinLinkRequest, returns=JoinLink, status=201,
+    ),
+    Operation(
+        "DELETE", "/environments/{slug}/join-links/{key}", "revokeJoinLink",
+        "Withdraw an invitation; who came in by it stays.",
+        revoke_join_link, status=204, errors=(410,),
+    ),
+    Operation(
+        "GET", "/me/environments", "listMyEnvironments",
+        "What is on your dashboard, the last used first.",
+        my_environments, returns=EnvironmentList,
+    ),
+    Operation(
+        "DELETE", "/me/environments/{slug}", "leaveEnvironment",
+        "Take an environment off your dashboard; your folder is kept.",
+        leave, status=204,
+    ),
+    Operation(
+        "GET", "/compute-types", "listComputeTypes",
+        "Where servers may run (teachers).",
+        list_compute_types, returns=ComputeTypeList,
+    ),
+    Operation(
+        "PUT", "/compute-types/{slug}", "putComputeType",
+        "Add or replace a compute type (administrators).",
+        put_compute_type, body=ComputeType, returns=ComputeType,
+    ),
+    Operation(
+        "DELETE", "/compute-types/{slug}", "deleteComputeType",
+        "Remove a compute type that no environment uses (administrators).",
+        delete_compute_type, status=204, errors=(409,),
+    ),
+    Operation(
+        "POST", "/launches", "launch",
+        "Decide on a start and say how.",
+        launch, caller="hub", body=LaunchRequest, returns=LaunchPlan, errors=(404, 409, 501),
+    ),
+    Operation(
+        "POST", "/launches/{launch_id}/ready", "launchReady",
+        "A server is ready.",
+        launch_ready, caller="hub", status=204,
+    ),
+    Operation(
+        "POST", "/launches/{launch_id}/notice", "launchNotice",
+        "Something that its person should know of a server that goes on running.",
+        launch_notice, caller="hub", body=LaunchNotice, status=204,
+    ),
+    Operation(
+        "POST", "/launches/{launch_id}/ended", "launchEnded",
+        "A server ended, or never became ready.",
+        launch_ended, caller="hub", body=LaunchEnd, status=204,
+    ),
+    Operation(
+        "POST", "/join-links/{key}/look", "lookAtJoinLink",
+        "Where a join link leads, without entering.",
+        look_at_join_link, caller="hub", body=PersonRequest, returns=JoinAnswer, errors=(410,),
+    ),
+    Operation(
+        "POST", "/join-links/{key}/join", "join",
+        "Enrol a person by a join link.",
+        join, caller="hub", body=PersonRequest, returns=JoinAnswer, errors=(410,),
+    ),
+    Operation(
+        "POST", "/choices", "choices",
+        "What a person may start.",
+        choices, caller="hub", body=PersonRequest, returns=ChoiceList,
+    ),
+    Operation(
+        "PUT", "/folders/{volume}", "reportFolder",
+        "A personal folder exists and is writable.",
+        folder, caller="hub", body=FolderReport, status=204,
+    ),
+]  # fmt: skip

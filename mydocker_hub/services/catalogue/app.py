@@ -1,0 +1,95 @@
+"""The catalogue as a tornado application."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+
+import jinja2
+from tornado.web import Application
+
+from ...share import share_path
+from ...store.database import Database
+from ...web import operations
+from ...web.service import ApiHandler, CallbackHandler, HubAddresses, NoSuchApi, log_request
+from . import api, pages
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the catalogue needs to run; `hubconfig` hands it over in the environment."""
+
+    database_url: str
+    hub: str
+    hub_secret: str = field(repr=False)
+    hub_api_url: str
+    base_url: str
+    service_prefix: str
+    demo: bool
+
+    @classmethod
+    def from_environ(cls) -> Settings:
+        """Read what the hub and `hubconfig` set. Raises KeyError naming what lacks."""
+        return cls(
+            database_url=os.environ["MYDOCKER_DATABASE_URL"],
+            hub=os.environ["MYDOCKER_HUB_ID"],
+            hub_secret=os.environ["MYDOCKER_CATALOGUE_SECRET"],
+            hub_api_url=os.environ["JUPYTERHUB_API_URL"],
+            base_url=os.environ.get("JUPYTERHUB_BASE_URL", "/"),
+            service_prefix=os.environ["JUPYTERHUB_SERVICE_PREFIX"],
+            demo=os.environ.get("MYDOCKER_DEMO") == "1",
+        )
+
+
+def document(service_prefix: str) -> dict[str, object]:
+    """The OpenAPI document of the REST API."""
+    return operations.openapi(
+        api.OPERATIONS,
+        title="mydocker_hub catalogue",
+        description="Environments, invitations, enrolments and launches.",
+        server=f"{service_prefix}api",
+    )
+
+
+def make_app(settings: Settings, database: Database) -> Application:
+    """The application; the database is at this release's schema already."""
+    prefix = settings.service_prefix
+    routes: dict[str, dict[str, operations.Operation]] = {}
+    for operation in api.OPERATIONS:
+        routes.setdefault(operation.pattern, {})[operation.method] = operation
+    return Application(
+        [
+            (prefix + "oauth_callback", CallbackHandler),
+            *((prefix + path, handler) for path, handler in pages.ROUTES),
+            (prefix + "api/openapi.json", pages.OpenApi),
+            *(
+                (prefix + "api" + pattern, ApiHandler, {"operations": by_method})
+                for pattern, by_method in routes.items()
+            ),
+            (prefix + "api/.*", NoSuchApi),
+        ],
+        default_handler_class=pages.NotFoundPage,
+        log_function=log_request,
+        static_path=str(share_path("static")),
+        static_url_prefix=prefix + "static/",
+        cookie_secret=hashlib.sha256(b"cookie" + settings.hub_secret.encode()).digest(),
+        context=api.Context(database=database, hub=settings.hub),
+        hub_secret=settings.hub_secret,
+        hub_api_url=settings.hub_api_url,
+        addresses=HubAddresses(settings.base_url, prefix),
+        demo=settings.demo,
+        templates=_templates(),
+        openapi=document(prefix),
+    )
+
+
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(share_path("templates")),
+        extensions=["jinja2.ext.i18n"],
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

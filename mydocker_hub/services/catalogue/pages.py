@@ -1,0 +1,307 @@
+"""The catalogue's pages: the dashboard, the public catalogue, the sheet of an environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from jupyterhub.utils import url_escape_path, url_path_join
+from tornado.web import RequestHandler
+
+from ...domain import names
+from ...domain.access import Decision, may_edit, may_start
+from ...domain.environment import Environment, Interface
+from ...domain.errors import MydockerError, NotFound, error_for
+from ...domain.people import Person
+from ...hubapi import HubApi, Server
+from ...store import activity, reading
+from ...store.database import Database, Session
+from ...store.reading import Found, LastLaunch
+from ...web.service import PageHandler, now
+from . import api
+
+
+class State(StrEnum):
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Card:
+    """An environment on a person's dashboard, with their server of it."""
+
+    found: Found
+    state: State
+    start: Decision
+    editable: bool
+    server: Server | None = None
+    launch: LastLaunch | None = None
+
+    @property
+    def environment(self) -> Environment:
+        return self.found.environment
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when the server runs."""
+        return self.server.started if self.server and self.state is State.RUNNING else None
+
+    @property
+    def stops_at(self) -> datetime | None:
+        """When the server will be stopped if its person does nothing more."""
+        if self.server is None or self.state is not State.RUNNING:
+            return None
+        lifetime = self.environment.lifetime
+        ends = []
+        if lifetime.idle_limit and self.server.last_activity:
+            ends.append(self.server.last_activity + lifetime.idle_limit)
+        if lifetime.maximum and self.server.started:
+            ends.append(self.server.started + lifetime.maximum)
+        return min(ends, default=None)
+
+    @property
+    def newer(self) -> bool:
+        """Whether the definition changed since the running server started."""
+        return (
+            self.state is State.RUNNING
+            and self.launch is not None
+            and self.launch.version < self.found.version
+        )
+
+    @property
+    def refusal(self) -> MydockerError | None:
+        """Why it cannot be started."""
+        if self.start.allowed:
+            return None
+        return error_for(self.start.code, {"title": self.environment.title})
+
+    @property
+    def ending(self) -> MydockerError | None:
+        """Why the last server ended, where that was not its person's wish."""
+        if self.state is not State.STOPPED or self.launch is None:
+            return None
+        if self.launch.end_code in {"", "start-cancelled"}:
+            return None
+        return error_for(self.launch.end_code, self.launch.end_params)
+
+    @property
+    def notice(self) -> MydockerError | None:
+        """What the person should know of the running server; `launch.notice_at` says since when."""
+        if self.state is not State.RUNNING or self.launch is None or not self.launch.notice_code:
+            return None
+        memory = self.environment.resources.memory_bytes
+        return error_for(self.launch.notice_code, {"memory": memory})
+
+    def address(self, interface: Interface) -> str:
+        """Where an interface of the running server is."""
+        assert self.server is not None  # noqa: S101 - templates ask for running servers only
+        return str(url_path_join(self.server.url, quote(interface.path)))
+
+
+def card(
+    found: Found, person: Person, servers: Mapping[str, Server], launch: LastLaunch | None = None
+) -> Card:
+    """The card of an environment; `servers` are all that the person has at the hub."""
+    server = servers.get(names.server_name(found.environment.slug))
+    return Card(
+        found=found,
+        state=_state(server),
+        start=may_start(person, found.environment, found.standing),
+        editable=may_edit(person, found.environment, found.standing).allowed,
+        server=server,
+        launch=launch,
+    )
+
+
+def _state(server: Server | None) -> State:
+    if server is None:
+        return State.STOPPED
+    if server.pending == "stop":
+        return State.STOPPING
+    if server.ready:
+        return State.RUNNING
+    return State.STARTING if server.pending else State.STOPPED
+
+
+def _dashboard(session: Session, person: Person) -> tuple[list[Found], dict[int, LastLaunch]]:
+    found = reading.used_by(session, person)
+    return found, reading.last_launches(session, person, [item.id for item in found])
+
+
+def _sheet(session: Session, person: Person, slug: str) -> tuple[Found, LastLaunch | None]:
+    found = api.visible(session, slug, person)
+    return found, reading.last_launches(session, person, [found.id]).get(found.id)
+
+
+class CataloguePage(PageHandler):
+    @property
+    def database(self) -> Database:
+        database: Database = self.settings["context"].database
+        return database
+
+    @property
+    def hub_api(self) -> HubApi:
+        return HubApi(self.settings["hub_api_url"], self.own_token)
+
+    async def cards(self) -> list[Card]:
+        person = self.person
+        found, launches = await self.database.read(_dashboard, person)
+        servers = await self.hub_api.servers(person.name)
+        return [card(item, person, servers, launches.get(item.id)) for item in found]
+
+
+class DashboardPage(CataloguePage):
+    """`/`: what the person has used, the last used first."""
+
+    async def get(self) -> None:
+        cards = await self.cards()
+        self.render_page("catalogue/dashboard.html", cards=cards)
+
+
+class StatesPage(CataloguePage):
+    """`/states`: the states of the dashboard's cards, which the open page asks for."""
+
+    async def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.write({card.environment.slug: card.state for card in await self.cards()})
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.set_status(status_code)
+        self.finish({})
+
+
+class EnvironmentsPage(CataloguePage):
+    """`/environments`: the public catalogue, with search by words and by tag."""
+
+    PAGE_SIZE = 60
+
+    async def get(self) -> None:
+        text = self.get_query_argument("q", "")[:200].replace("\x00", "")
+        tag = self.get_query_argument("tag", "")[:30].replace("\x00", "")
+        wanted = self.get_query_argument("page", "1")
+        number = max(1, int(wanted)) if re.fullmatch("[0-9]{1,5}", wanted) else 1
+        person = self.person
+        page = await self.database.read(
+            reading.search,
+            person,
+            text=text,
+            tag=tag,
+            public_only=True,
+            offset=(number - 1) * self.PAGE_SIZE,
+            limit=self.PAGE_SIZE,
+        )
+        servers = await self.hub_api.servers(person.name)
+        self.render_page(
+            "catalogue/environments.html",
+            cards=[card(found, person, servers) for found in page.items],
+            tags=await self.database.read(reading.tags),
+            total=page.total,
+            text=text,
+            tag=tag,
+            number=number,
+            pages=max(1, -(-page.total // self.PAGE_SIZE)),
+        )
+
+
+class EnvironmentPage(CataloguePage):
+    """`/environments/SLUG`: the sheet."""
+
+    async def get(self, slug: str) -> None:
+        person = self.person
+        found, launch = await self.database.read(_sheet, person, slug)
+        servers = await self.hub_api.servers(person.name)
+        self.render_page("catalogue/environment.html", card=card(found, person, servers, launch))
+
+
+class Action(CataloguePage):
+    """What a form's POST does, for an environment."""
+
+    async def get(self, slug: str) -> None:
+        # Somebody signed in again, or went back: what they wanted is on the dashboard.
+        self.redirect(self.addresses.service_prefix, status=303)
+
+
+class StartAction(Action):
+    """`POST /start/SLUG`: start the person's server and show how it comes up."""
+
+    async def post(self, slug: str) -> None:
+        person = self.person
+        found = await self.database.read(api.visible, slug, person)
+        environment = found.environment
+        may_start(person, environment, found.standing).or_raise(environment)
+        server = names.server_name(slug)
+        servers = await self.hub_api.servers(person.name)
+        running = servers.get(server)
+        if running is not None and running.pending == "stop":
+            self.redirect(self.addresses.service_prefix, status=303)  # its card says so
+            return
+        if running is None or not (running.ready or running.pending == "spawn"):
+            await self.hub_api.start_server(
+                person.name,
+                server,
+                title=environment.title.in_(self.translator.lang),
+                environment=slug,
+            )
+        home = f"{url_escape_path(person.name)}/{server}"
+        target = url_path_join(
+            self.addresses.base_url, "user", home, quote(environment.main_interface.path)
+        )
+        self.redirect(
+            f"{self.addresses.hub}spawn-pending/{home}?next={quote(target, safe='')}", status=303
+        )
+
+
+class StopAction(Action):
+    """`POST /stop/SLUG`: stop the person's server; also cancels a start."""
+
+    async def post(self, slug: str) -> None:
+        with suppress(NotFound):  # it is stopped: that is what was asked
+            await self.hub_api.stop_server(self.person.name, names.server_name(slug))
+        self.redirect(self.addresses.service_prefix, status=303)
+
+
+class LeaveAction(Action):
+    """`POST /leave/SLUG`: take a card off the dashboard; a running server is stopped first."""
+
+    async def post(self, slug: str) -> None:
+        person = self.person
+        servers = await self.hub_api.servers(person.name)
+        if names.server_name(slug) in servers:
+            await self.hub_api.stop_server(person.name, names.server_name(slug))
+        with suppress(NotFound):  # left in another tab
+            await self.database.write(activity.leave, slug, person, now())
+        self.redirect(self.addresses.service_prefix, status=303)
+
+
+class NotFoundPage(PageHandler):
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not self._finished:
+            raise NotFound()
+
+
+class OpenApi(RequestHandler):
+    """`/api/openapi.json`: the document of the REST API; it holds no secret."""
+
+    async def get(self) -> None:
+        self.write(self.settings["openapi"])
+
+
+SLUG = r"([a-z0-9-]{1,30})"
+ROUTES: list[tuple[str, type[RequestHandler]]] = [
+    ("", DashboardPage),
+    ("states", StatesPage),
+    ("environments", EnvironmentsPage),
+    (f"environments/{SLUG}", EnvironmentPage),
+    (f"start/{SLUG}", StartAction),
+    (f"stop/{SLUG}", StopAction),
+    (f"leave/{SLUG}", LeaveAction),
+]
