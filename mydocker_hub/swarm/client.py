@@ -1,0 +1,186 @@
+"""Calls to the Docker engine, off the event loop, each with a time limit.
+
+docker-py blocks, so calls run in a few threads of their own. What the engine answers is given back
+as it is; an engine that does not answer is `Unavailable("engine-unavailable")`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+from urllib3.exceptions import HTTPError
+
+from ..domain.errors import Unavailable
+from .spec import HUB_LABEL
+from .tasks import Task, read_task
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT_SECONDS = 15
+
+
+class NameTaken(Exception):
+    """A Swarm service of this name exists already."""
+
+
+class SwarmClient:
+    """The few engine calls that the spawner makes. `calls` counts them, for the benchmarks.
+
+    `options` are keyword arguments of `docker.APIClient`; without a `base_url` among them,
+    DOCKER_HOST and its companions say where the engine is.
+    """
+
+    def __init__(self, options: dict[str, Any] | None = None, *, threads: int = 8) -> None:
+        self._options = options or {}
+        self._api: docker.APIClient | None = None
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="docker")
+        self._node_id: str | None = None
+        self._addresses: dict[str, str] = {}
+        self.calls = 0
+
+    async def create_service(self, spec: dict[str, Any]) -> str:
+        """Create a Swarm service; its id. Raises `NameTaken`."""
+
+        def create(api: docker.APIClient) -> str:
+            try:
+                return str(api.create_service(**spec)["ID"])
+            except APIError as error:
+                if error.status_code == 409:
+                    raise NameTaken(spec["name"]) from error
+                raise
+
+        return await self._call(create)
+
+    async def remove_service(self, service: str) -> None:
+        """Remove a Swarm service by id or name; one that is gone already is fine."""
+
+        def remove(api: docker.APIClient) -> None:
+            try:
+                api.remove_service(service)
+            except APIError as error:
+                if error.status_code != 404:
+                    raise
+
+        await self._call(remove)
+
+    async def tasks(self, hub: str) -> list[Task]:
+        """All tasks of this hub's Swarm services: one call, however many there are."""
+        raw = await self._call(lambda api: api.tasks(filters={"label": f"{HUB_LABEL}={hub}"}))
+        return [read_task(item) for item in raw]
+
+    async def services(self, hub: str) -> list[dict[str, Any]]:
+        """This hub's Swarm services as the engine describes them."""
+        services: list[dict[str, Any]] = await self._call(
+            lambda api: api.services(filters={"label": f"{HUB_LABEL}={hub}"})
+        )
+        return services
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """The Swarm's nodes as the engine describes them."""
+        nodes: list[dict[str, Any]] = await self._call(lambda api: api.nodes())
+        return nodes
+
+    async def last_lines(self, service_id: str, lines: int = 30) -> str:
+        """The last lines that a Swarm service wrote, or nothing where they cannot be had.
+
+        They may hold what the container was told in confidence.
+        """
+
+        def read(api: docker.APIClient) -> str:
+            chunks = api.service_logs(
+                service_id, stdout=True, stderr=True, tail=lines, follow=False
+            )
+            return b"".join(chunks).decode(errors="replace")
+
+        try:
+            return await asyncio.wait_for(self._call(read), 5)
+        except (TimeoutError, Unavailable, APIError) as error:
+            log.warning("no log of Swarm service %s: %s", service_id, error)
+            return ""
+
+    async def is_local(self, node_id: str) -> bool:
+        """Whether a node is the engine that we talk to."""
+        return node_id == await self._own_node()
+
+    async def address(self, node_id: str) -> str:
+        """Where the ports that a node publishes are reached from here."""
+        if await self.is_local(node_id) and self._talks_to_this_machine():
+            return "127.0.0.1"
+        if node_id not in self._addresses:
+            nodes = await self.nodes()
+            self._addresses = {node["ID"]: node["Status"].get("Addr", "") for node in nodes}
+        return self._addresses.get(node_id, "")
+
+    async def set_cpu_weight(self, container_id: str, shares: int) -> None:
+        """Give a container of this engine its CPU shares, which a Swarm service cannot name."""
+
+        def update(api: docker.APIClient) -> None:
+            try:
+                api.update_container(container_id, cpu_shares=shares)
+            except APIError as error:  # it ended meanwhile, which is noticed elsewhere
+                log.warning("no CPU weight for container %s: %s", container_id, error)
+
+        await self._call(update)
+
+    async def was_out_of_memory(self, container_id: str) -> bool:
+        """Whether the kernel ended a container of this engine for its memory limit."""
+
+        def inspect(api: docker.APIClient) -> bool:
+            try:
+                return bool(api.inspect_container(container_id)["State"]["OOMKilled"])
+            except APIError:
+                return False  # on another node, or removed meanwhile
+
+        return await self._call(inspect)
+
+    def out_of_memory_events(self, hub: str) -> Iterator[dict[str, Any]]:
+        """An endless blocking iterator of this engine's `oom` events; for a thread of its own."""
+        with self._connect(timeout=None) as api:
+            yield from api.events(
+                decode=True,
+                filters={"event": "oom", "type": "container", "label": f"{HUB_LABEL}={hub}"},
+            )
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._api is not None:
+            self._api.close()
+
+    async def _own_node(self) -> str:
+        if self._node_id is None:
+            info = await self._call(lambda api: api.info())
+            self._node_id = str((info.get("Swarm") or {}).get("NodeID", ""))
+        return self._node_id
+
+    def _talks_to_this_machine(self) -> bool:
+        return self._api is not None and self._api.base_url.startswith("http+docker://")
+
+    def _connect(self, **others: Any) -> docker.APIClient:
+        ours = {"version": "auto", "timeout": CALL_TIMEOUT_SECONDS}
+        return docker.APIClient(
+            **{**ours, **docker.utils.kwargs_from_env(), **self._options, **others}
+        )
+
+    async def _call(self, function: Callable[[docker.APIClient], T]) -> T:
+        def run() -> T:
+            if self._api is None:
+                self._api = self._connect()
+            self.calls += 1
+            return function(self._api)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+        except APIError as error:
+            if error.status_code is not None and error.status_code < 500:
+                raise
+            raise Unavailable("engine-unavailable", log_detail=str(error)) from error
+        except (requests.RequestException, HTTPError, DockerException, OSError) as error:
+            raise Unavailable("engine-unavailable", log_detail=str(error)) from error
