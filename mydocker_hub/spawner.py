@@ -1,0 +1,747 @@
+"""The hub's spawner: asks the catalogue what to start, starts it on the Swarm, says how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Container, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from docker.errors import APIError
+from dockerspawner import DockerSpawner, SwarmSpawner
+from jupyterhub.spawner import Spawner
+from jupyterhub.utils import url_path_join
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from traitlets import Float, Integer, Unicode, default
+from traitlets.config import Config
+
+from .catalogueapi import CatalogueApi
+from .domain import culling
+from .domain.environment import LANGUAGES, InterfaceKind, Text
+from .domain.errors import N_, LaunchFailed, MydockerError, Refused, Unavailable
+from .domain.launch import FolderMount, LaunchPlan, environment_of, pinning
+from .domain.people import Person, roles_of
+from .hubpages import hub_error, language_of, spawn_form
+from .swarm import spec
+from .swarm.client import NameTaken, SwarmClient
+from .swarm.tasks import CPUS, KIND, MEMORY, OUT_OF_MEMORY_EXIT, Step, Task, failure, scarce
+from .swarm.watcher import Watcher
+from .web.i18n import Translator, translator
+
+# What operators may set of what we inherit. Everything else of SwarmSpawner and DockerSpawner,
+# and these of Spawner, is decided by the catalogue: a setting that would be ignored is refused.
+_HONOURED = frozenset(
+    {
+        "client_kwargs", "network_name", "extra_container_spec", "extra_endpoint_spec",
+        "extra_placement_spec", "extra_resources_spec", "extra_task_spec",
+    }
+)  # fmt: skip
+_DECIDED_BY_THE_CATALOGUE = frozenset(
+    {
+        "apply_user_options", "args", "cmd", "cpu_guarantee", "cpu_limit", "default_url",
+        "env_keep", "group_overrides", "ip", "mem_guarantee", "mem_limit", "notebook_dir",
+        "options_form", "options_from_form", "options_from_query", "port", "progress_ready_hook",
+        "ssl_alt_names", "ssl_alt_names_include_local",
+    }
+)  # fmt: skip
+
+_PROGRESS = {
+    Step.NODE: 10,
+    Step.FOLDER: 25,
+    Step.IMAGE: 35,
+    Step.CONTAINER: 60,
+    Step.INTERFACE: 80,
+}
+_SENTENCES = {
+    Step.NODE: N_("Looking for a machine with room for you."),
+    Step.FOLDER: N_("Making your personal folder, which happens only once."),
+    Step.IMAGE: N_("Bringing the software to the machine. A first time can take some minutes."),
+    Step.CONTAINER: N_("Starting the container with your personal folder."),
+    Step.INTERFACE: N_("Waiting for the interface to answer."),
+}
+_STEP_OF_FAILURE = {
+    "image-not-found": Step.IMAGE,
+    "container-refused": Step.CONTAINER,
+    "folder-not-mounted": Step.FOLDER,
+}  # a failure may come before its step was seen to begin
+_NO_ROOM_YET = N_("All machines are full at the moment: waiting for one to have room.")
+_DONE = N_("Ready.")
+_LOG_LENGTH = 8000  # characters of a container's log that a page shows
+
+
+@dataclass
+class StartLog:
+    """What a start has said so far; pages that open late read it from the beginning."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: bool = False
+
+    @property
+    def step(self) -> Step:
+        return Step(self.events[-1]["step"]) if self.events else Step.NODE
+
+    def say(self, step: Step, sentence: str, *, state: str = "active", progress: int) -> None:
+        """Add an event. What was said before is not said again, and progress never goes back."""
+        if any((event["step"], event["message"]) == (step, sentence) for event in self.events):
+            return
+        if self.events:
+            progress = max(progress, self.events[-1]["progress"])
+        sentences = {lang: translator(lang).gettext(sentence) for lang in LANGUAGES}
+        self._add(step, sentence, sentences, state=state, progress=progress)
+
+    def fail(self, error: MydockerError) -> None:
+        """The last event: why the start failed, and at which step."""
+        sentences = {lang: translator(lang).error(error) for lang in LANGUAGES}
+        event = {"log": error.log_lines} if isinstance(error, LaunchFailed) else {}
+        step = _STEP_OF_FAILURE.get(error.code, self.step)
+        self._add(step, sentences["en"], sentences, state="failed", progress=100, **event)
+
+    def finish(self) -> None:
+        self.finished = True
+        self._wake()
+
+    def _add(self, step: Step, message: str, sentences: dict[Any, str], **event: Any) -> None:
+        self.events.append(
+            {"step": step.value, "message": message, "sentences": sentences, **event}
+        )
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class SwarmEnvironmentSpawner(SwarmSpawner):
+    """Runs each named server as a Swarm service, as the catalogue's environment says.
+
+    Of `dockerspawner.SwarmSpawner` it keeps the settings that operators know (`network_name`,
+    `client_kwargs`, `extra_*_spec`) and replaces the life cycle. One watcher serves all servers
+    of the hub, so `poll` costs nothing and the engine is asked once for everybody.
+    """
+
+    catalogue_url = Unicode(
+        config=True,
+        help="Address of the catalogue's REST API as the hub reaches it. Set by `hubconfig`.",
+    )
+    catalogue_secret = Unicode(
+        config=True,
+        help="The secret that the hub and the catalogue share. Set by `hubconfig`.",
+    )
+    hub_id = Unicode(
+        "mydocker",
+        config=True,
+        help="""
+        Name of this hub on its Swarm, for labels and for the names of personal folders.
+        Two hubs on one Swarm need two. Never change it afterwards: folders bear it.
+        """,
+    )
+    answer_timeout = Integer(
+        120,
+        config=True,
+        help="""
+        Seconds that an interface may take to answer once its container runs. Raise it where
+        images start slowly; a start as a whole still ends after `start_timeout` seconds.
+        """,
+    )
+    room_timeout = Float(
+        60,
+        config=True,
+        help="Seconds to wait for a machine with room, before the person is told to come back.",
+    )
+    service_id = Unicode()  # replaces upstream's alias; "" while there is no Swarm service
+
+    _watcher: ClassVar[Watcher | None] = None
+    _by_service: ClassVar[dict[str, SwarmEnvironmentSpawner]] = {}
+    _background: ClassVar[set[asyncio.Task[Any]]] = set()
+
+    user_options: dict[str, Any]
+    launch_id = 0
+    memory_bytes: int | None = None
+    image_name = ""
+    idle_limit: timedelta | None = None
+    maximum: timedelta | None = None
+    _secret = ""
+    _starting = False
+    _created: asyncio.Future[str] | None = None  # the engine's answer to the last create
+    _clearing: asyncio.Task[None] | None = None  # after a start that failed or was cancelled
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._start_log = StartLog()
+
+    @default("start_timeout")
+    def _default_start_timeout(self) -> int:
+        return 600  # an image of several GB on a slow day; shorter failures end by themselves
+
+    @default("http_timeout")
+    def _default_http_timeout(self) -> int:
+        # `start` has seen an answer already. A hub that restarts waits so long for each server
+        # before it ends it: time enough for one that computes at its CPU limit.
+        return 120
+
+    @default("poll_interval")
+    def _default_poll_interval(self) -> int:
+        return 5  # reads memory
+
+    @default("options_form")
+    def _default_options_form(self) -> Any:
+        return spawn_form
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Any:
+        return _nothing_to_apply  # `start` reads the options, and believes only a name
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Any:
+        return options_from_form
+
+    def options_from_query(self, query_data: dict[str, list[str]]) -> dict[str, str]:
+        """`/hub/spawn/…?opt-environment=…` would start at once, from whatever page leads there."""
+        raise hub_error(Refused("start-by-address"), self._language())
+
+    @classmethod
+    def check_config(cls, config: Config) -> None:
+        """Refuse settings that would be ignored. Raises ValueError naming them; for start-up."""
+        ours = set(cls.class_own_traits(config=True))
+        inherited = set(DockerSpawner.class_traits(config=True)) | set(
+            SwarmSpawner.class_traits(config=True)
+        )
+        allowed = ours | _HONOURED | set(Spawner.class_traits(config=True))
+        refused = (inherited - allowed) | _DECIDED_BY_THE_CATALOGUE
+        sections = [item.__name__ for item in cls.__mro__ if issubclass(item, Spawner)]
+        found = [
+            f"c.{section}.{name}"
+            for section in sections
+            if section in config
+            for name in config[section]
+            if name in refused and not (name == "options_form" and section == cls.__name__)
+        ]
+        if found:
+            raise ValueError(
+                "these settings have no effect with mydocker_hub, because the catalogue decides "
+                f"them for each environment; please remove: {', '.join(sorted(found))}"
+            )
+
+    # --- what all servers share ------------------------------------------------------------------
+
+    @property
+    def watcher(self) -> Watcher:
+        """The one watcher of this hub, started at first use."""
+        cls = SwarmEnvironmentSpawner
+        if cls._watcher is None:
+            cls._watcher = Watcher(
+                SwarmClient(dict(self.client_kwargs)),
+                self.hub_id,
+                on_out_of_memory=cls._someone_out_of_memory,
+            )
+        cls._watcher.start()
+        return cls._watcher
+
+    @property
+    def catalogue(self) -> CatalogueApi:
+        return CatalogueApi(self.catalogue_url, self.catalogue_secret)
+
+    @property
+    def person(self) -> Person:
+        """Whose server it is, whoever pressed the button."""
+        groups = [group.name for group in self.user.groups]
+        return Person(name=self.user.name, roles=roles_of(groups, bool(self.user.admin)))
+
+    @property
+    def identity(self) -> spec.Identity:
+        return spec.Identity(self.hub_id, self.user.name, self.name)
+
+    # --- start -----------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Start what the catalogue says; the server's address.
+
+        A start that fails or is cancelled leaves nothing behind: the hub calls `stop` only for
+        what `poll` says is alive.
+        """
+        if self._start_log.finished:
+            self._start_log = StartLog()
+        log = self._start_log
+        deadline = asyncio.get_running_loop().time() + max(5, self.start_timeout - 10)
+        self._starting = True
+        try:
+            async with asyncio.timeout_at(deadline):
+                url = await self._start(log)
+        except BaseException as error:
+            self._clearing = self._soon(self._clear_away())
+            problem = self._explain(error)
+            self._report_end(problem)
+            if isinstance(error, asyncio.CancelledError):
+                raise  # whoever cancelled calls `stop`, which waits until all is cleared away
+            log.fail(problem)
+            log.finish()
+            await asyncio.shield(self._clearing)
+            raise hub_error(problem, self._language()) from error
+        finally:
+            log.finish()
+            self._starting = False
+        self._soon(self.catalogue.ready(self.launch_id))
+        return url
+
+    async def _start(self, log: StartLog) -> str:
+        try:
+            environment = environment_of(self.name, self.user_options)
+        except MydockerError:
+            self._remember({})  # else the next start would find them and fail as well
+            raise
+        log.say(Step.NODE, _SENTENCES[Step.NODE], progress=5)
+        plan = await self.catalogue.launch(
+            self.person,
+            environment=environment,
+            server=self.name,
+            base_url=self.server.base_url,
+        )
+        self.launch_id = plan.launch_id
+        self.memory_bytes = plan.resources.memory_bytes
+        self.image_name = plan.image
+        self.idle_limit, self.maximum = plan.idle_limit, plan.maximum
+        self._secret = plan.secret.get_secret_value() if plan.secret else ""
+        # The admin panel's column "profile" shows this.
+        title = plan.title.in_(self._language())
+        self._remember({"environment": plan.environment, "profile": title})
+        plan = await self._prepare_folders(plan, log)
+        service = spec.server_spec(
+            plan,
+            self.identity,
+            environment=self._environment(plan),
+            network=self.network_name,
+            extras=self._extras,
+        )
+        await self._create(service)
+        task = await self._follow(service, log, until="running", say=tuple(Step))
+        if task.ended:
+            raise await self._failure(task) or LaunchFailed("container-exited", exit_code=0)
+        url = await self._address(task, plan)
+        await self._set_weight(task, plan)
+        log.say(Step.INTERFACE, _SENTENCES[Step.INTERFACE], progress=_PROGRESS[Step.INTERFACE])
+        await self._wait_for_answer(url, plan)
+        log.say(Step.INTERFACE, _DONE, state="done", progress=100)
+        return url
+
+    async def _prepare_folders(self, plan: LaunchPlan, log: StartLog) -> LaunchPlan:
+        """Make the folders that do not exist yet; afterwards the plan knows where they are."""
+        new = [mount for mount in plan.folders if not mount.prepared]
+        if not new:
+            return plan
+        log.say(Step.FOLDER, _SENTENCES[Step.FOLDER], progress=_PROGRESS[Step.FOLDER])
+        service = spec.preparation_spec(plan, self.identity, new, self._extras)
+        await self._create(service)
+        ended = await self._follow(service, log, until="ended", say=(Step.IMAGE,))
+        problem = failure(ended, image=plan.image, memory=None, out_of_memory=False)
+        if ended.state == "failed" and problem and problem.code != "folder-not-mounted":
+            # An image without a shell, say: Docker made the folder, with the image's own owner.
+            self.log.warning("could not open the folders of %s: %s", self._log_name, ended.error)
+        elif ended.state != "complete":
+            raise problem or LaunchFailed("folder-not-mounted", log_detail=ended.error)
+        for mount in new:
+            await self.catalogue.folder_prepared(
+                mount.volume, self.user.name, "" if mount.shared else ended.node_id
+            )
+        await self.watcher.client.remove_service(self.service_id)
+        self._forget(self.service_id)
+        return _at_home(plan, ended.node_id)
+
+    async def _create(self, service: dict[str, Any]) -> None:
+        """Create a Swarm service. One of the same name is left from a start that nobody knows."""
+        for attempt in range(3):
+            try:
+                with self.watcher.creating(service["name"]):
+                    # A create that was sent happens, even if we are cancelled meanwhile:
+                    # `_clear_away` waits for its answer.
+                    self._created = asyncio.ensure_future(
+                        self.watcher.client.create_service(service)
+                    )
+                    self.service_id = await asyncio.shield(self._created)
+            except NameTaken:
+                if attempt == 2:
+                    raise
+                self.log.warning("removing the old Swarm service %s", service["name"])
+                await self.watcher.client.remove_service(service["name"])
+                await asyncio.sleep(0.5)
+            except APIError as error:
+                reason = error.explanation or ""
+                raise LaunchFailed("container-refused", log_lines=reason) from error
+            else:
+                break
+        self.watcher.claim(self.service_id)
+        self._by_service[self.service_id] = self
+
+    async def _follow(
+        self, service: dict[str, Any], log: StartLog, *, until: str, say: Container[Step]
+    ) -> Task:
+        """Wait until the task runs or has ended; say those steps meanwhile."""
+        loop = asyncio.get_running_loop()
+        full_since: float | None = None
+        async for task in self.watcher.follow(self.service_id):
+            if task is None:
+                if self.watcher.is_gone(self.service_id):
+                    raise LaunchFailed("node-lost", log_detail="its Swarm service is gone")
+            elif task.ended or (until == "running" and task.running):
+                return task
+            elif task.waits_for_room:
+                full_since = full_since or loop.time()
+                log.say(Step.NODE, _NO_ROOM_YET, progress=_PROGRESS[Step.NODE])
+                if loop.time() - full_since > self.room_timeout:
+                    raise await self._no_room(task, service)
+            else:
+                full_since = None
+                if task.step in say:
+                    log.say(task.step, _SENTENCES[task.step], progress=_PROGRESS[task.step])
+        raise AssertionError("unreachable")
+
+    async def _address(self, task: Task, plan: LaunchPlan) -> str:
+        if self.network_name:
+            return f"http://{self.identity.service_name}:{plan.port}"
+        published = task.ports.get(plan.port)
+        address = await self.watcher.client.address(task.node_id)
+        if not published or not address:
+            raise LaunchFailed("node-lost", log_detail=f"no address of node {task.node_id}")
+        return f"http://{address}:{published}"
+
+    async def _set_weight(self, task: Task, plan: LaunchPlan) -> None:
+        # A Swarm service cannot name a weight; the engine that we talk to can be told of its own
+        # containers. On other nodes this is the node agent's task.
+        share = plan.resources.cpu_share
+        client = self.watcher.client
+        if share is not None and await client.is_local(task.node_id):
+            await client.set_cpu_weight(task.container_id, spec.cpu_weight(share))
+
+    async def _wait_for_answer(self, url: str, plan: LaunchPlan) -> None:
+        """Wait until the interface answers, or its container ends, or the time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.answer_timeout
+        target = url + url_path_join(self.server.base_url, "api")
+        pause = 0.05
+        while loop.time() < deadline:
+            if await _answers(target):
+                return
+            task = self.watcher.task(self.service_id)
+            if task is not None and task.ended:
+                raise await self._failure(task) or LaunchFailed("container-exited", exit_code=0)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        lines = await self.watcher.client.last_lines(self.service_id)
+        raise LaunchFailed(
+            "not-answering",
+            port=str(plan.port),  # a name, not a quantity
+            seconds=self.answer_timeout,
+            log_lines=self._redact(lines),
+        )
+
+    def _environment(self, plan: LaunchPlan) -> dict[str, str]:
+        """What the hub gives the server; only a Hub-aware server gets the hub's token."""
+        if plan.kind is not InterfaceKind.HUB:
+            return {}
+        environment = Spawner.get_env(self)
+        environment["JUPYTERHUB_SERVICE_URL"] = f"http://0.0.0.0:{plan.port}{self.server.base_url}"
+        environment["JUPYTERHUB_DEFAULT_URL"] = plan.path
+        kept = ("JUPYTERHUB_", "JPY_")
+        return {
+            name: str(value)
+            for name, value in environment.items()
+            if name.startswith(kept) or name in self.environment
+        }
+
+    @property
+    def _extras(self) -> spec.Extras:
+        return spec.Extras(
+            container=self.extra_container_spec,
+            resources=self.extra_resources_spec,
+            placement=self.extra_placement_spec,
+            task=self.extra_task_spec,
+            endpoint=self.extra_endpoint_spec,
+        )
+
+    # --- failures --------------------------------------------------------------------------------
+
+    async def _failure(self, task: Task) -> MydockerError | None:
+        """Why a task ended, with what its container wrote last."""
+        watcher = self.watcher
+        out_of_memory = watcher.was_out_of_memory(task.service_id)
+        if not out_of_memory and task.exit_code == OUT_OF_MEMORY_EXIT:
+            with suppress(Unavailable):
+                if await watcher.client.is_local(task.node_id):
+                    out_of_memory = await watcher.client.was_out_of_memory(task.container_id)
+        error = failure(
+            task,
+            image=self.image_name,
+            memory=self.memory_bytes,
+            out_of_memory=out_of_memory,
+        )
+        if isinstance(error, LaunchFailed) and not error.log_lines and task.container_id:
+            lines = await watcher.client.last_lines(task.service_id)
+            error.log_lines = self._redact(lines)
+        return error
+
+    async def _no_room(self, task: Task, service: dict[str, Any]) -> MydockerError:
+        """Why no node is good enough, as far as can be known."""
+        reserved = service["task_template"]["Resources"].get("Reservations") or {}
+        wanted = scarce(task, reserved, await self.watcher.client.nodes())
+        missing = {lang: ", ".join(_in_words(wanted, translator(lang))) for lang in LANGUAGES}
+        return LaunchFailed(
+            "no-node-fits", missing=Text.model_validate(missing), log_detail=task.error
+        )
+
+    def _explain(self, error: BaseException) -> MydockerError:
+        if isinstance(error, MydockerError):
+            return error
+        if isinstance(error, asyncio.CancelledError):
+            return MydockerError("start-cancelled")
+        if isinstance(error, TimeoutError):
+            step = self._start_log.step.value
+            return LaunchFailed("start-timeout", seconds=self.start_timeout, step=step)
+        self.log.error("start of %s", self._log_name, exc_info=error)
+        return MydockerError("internal")
+
+    def _language(self) -> str:
+        return language_of(self.handler) if self.handler is not None else LANGUAGES[0]
+
+    def _redact(self, text: str) -> str:
+        """The end of a container's log, without the secrets that it was given."""
+        for secret in (self.api_token, self._secret):
+            if secret:
+                text = text.replace(secret, "…")
+        return text[-_LOG_LENGTH:]
+
+    # --- progress --------------------------------------------------------------------------------
+
+    @property
+    def start_events(self) -> list[dict[str, Any]]:
+        """What the current or last start has said, for the first paint of the waiting page."""
+        return self._start_log.events
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """The five steps as they happen, for the hub's event stream."""
+        log = self._start_log
+        sent = 0
+        while True:
+            changed = log.changed
+            while sent < len(log.events):
+                yield dict(log.events[sent])
+                sent += 1
+            if log.finished:
+                return
+            await changed.wait()
+
+    # --- while it runs ---------------------------------------------------------------------------
+
+    async def poll(self) -> int | None:
+        """None while the server lives, else its exit code. Reads memory; never asks Docker."""
+        watcher = self.watcher  # it watches from now on: a hub that restarted begins here
+        if self._starting or (self._clearing and not self._clearing.done()):
+            return None
+        if not self.service_id:
+            return 0
+        task = watcher.task(self.service_id)
+        if task is None:
+            if not watcher.is_gone(self.service_id):
+                return None  # unknown is alive
+            self._report_end(LaunchFailed("node-lost", log_detail="its Swarm service is gone"))
+            self._forget(self.service_id)
+            return 1
+        if not task.ended:
+            return self._end_if_time_is_over()
+        # The hub will not call stop for what has ended, and clears our state.
+        self._soon(self._bury(task, self.launch_id))
+        self.service_id, self.launch_id = "", 0
+        return task.exit_code or (0 if task.state == "complete" else 1)
+
+    def _end_if_time_is_over(self) -> int | None:
+        """The environment's own limits: how long without anybody, how long in all."""
+        over = culling.decide(
+            idle_limit=self.idle_limit,
+            maximum=self.maximum,
+            started=_aware(self.orm_spawner.started),
+            last_activity=_aware(self.orm_spawner.last_activity),
+            now=datetime.now(UTC),
+        )
+        if over is None:
+            return None
+        self.log.info("%s: %s after %s", self._log_name, over.code, over.limit)
+        duration = {lang: translator(lang).duration(over.limit) for lang in LANGUAGES}
+        self._report_end(LaunchFailed(over.code, duration=Text.model_validate(duration)))
+        self._clearing = self._soon(self._end())
+        return 0
+
+    async def _bury(self, task: Task, launch_id: int) -> None:
+        error = await self._failure(task)
+        if error is not None and error.code == "container-exited":
+            error = LaunchFailed("container-ended", **error.params)  # long after its start
+        self._forget(task.service_id)
+        self._soon(self._tell_end(launch_id, error))
+        await self.watcher.client.remove_service(task.service_id)
+
+    @classmethod
+    def _someone_out_of_memory(cls, service_id: str) -> None:
+        spawner = cls._by_service.get(service_id)
+        if spawner is not None:
+            spawner.log.warning("%s went over its memory limit", spawner._log_name)
+            spawner._soon(spawner.catalogue.notice(spawner.launch_id, "memory-limit"))
+
+    # --- stop ------------------------------------------------------------------------------------
+
+    async def stop(self, now: bool = False) -> None:
+        """End the server; what is left of a start that was cancelled as well."""
+        if self._clearing:
+            await asyncio.shield(self._clearing)
+        if self.service_id:
+            await self._end()
+            self._report_end(None)
+
+    async def _end(self) -> None:
+        """Remove the Swarm service and wait until nothing of it runs: its folder is free then.
+
+        The hub forgets the server whatever happens here, so this does not raise. What could not be
+        removed belongs to nobody then, and the watcher's sweep removes it later.
+        """
+        service_id = self.service_id
+        try:
+            await self.watcher.client.remove_service(service_id)
+            async with asyncio.timeout(spec.STOP_GRACE.total_seconds() + 20):
+                await self.watcher.gone(service_id)
+        except (TimeoutError, MydockerError, APIError) as error:
+            self.log.error("%s, Swarm service %s, stays: %r", self._log_name, service_id, error)
+        finally:
+            self._forget(service_id)
+
+    async def _clear_away(self) -> None:
+        """After a start that failed or was cancelled: take away what was made."""
+        if self._created and not self.service_id:
+            with suppress(MydockerError, NameTaken, APIError):
+                self.service_id = await self._created
+        if self.service_id:
+            await self._end()
+
+    def _forget(self, service_id: str) -> None:
+        self.watcher.release(service_id)
+        self._by_service.pop(service_id, None)
+        if self.service_id == service_id:
+            self.service_id = ""
+
+    def _report_end(self, error: MydockerError | None) -> None:
+        """Tell the catalogue how it ended; the dashboard shows why."""
+        launch_id, self.launch_id = self.launch_id, 0
+        self._soon(self._tell_end(launch_id, error))
+
+    async def _tell_end(self, launch_id: int, error: MydockerError | None) -> None:
+        if launch_id and error:
+            await self.catalogue.ended(launch_id, error.code, dict(error.params))
+        elif launch_id:
+            await self.catalogue.ended(launch_id, "", {})
+
+    def _remember(self, options: dict[str, str]) -> None:
+        """What the hub keeps as the options of this server, for the next start too."""
+        self.user_options = options
+        if self.orm_spawner.user_options != options:
+            self.orm_spawner.user_options = options
+            self.user.db.commit()  # the hub rolls back what it finds open at the next await
+
+    # --- what outlives the hub -------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "service_id": self.service_id,
+            "launch_id": self.launch_id,
+            "memory_bytes": self.memory_bytes,
+            "image": self.image_name,
+            "idle_limit": _seconds(self.idle_limit),
+            "maximum": _seconds(self.maximum),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.service_id = state.get("service_id", "")
+        self.launch_id = state.get("launch_id", 0)
+        self.memory_bytes = state.get("memory_bytes")
+        self.image_name = state.get("image", "")
+        self.idle_limit = _duration(state.get("idle_limit"))
+        self.maximum = _duration(state.get("maximum"))
+        if self.service_id:
+            self.watcher.claim(self.service_id)
+            self._by_service[self.service_id] = self
+
+    def clear_state(self) -> None:
+        self.service_id = ""
+        self.launch_id = 0
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something that nobody waits for; a failure is logged."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:
+                logging.getLogger(__name__).warning("in the background: %s", error)
+
+        task = asyncio.create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+
+def _nothing_to_apply(spawner: Any, user_options: Any) -> None:
+    pass
+
+
+def options_from_form(form: dict[str, list[str]]) -> dict[str, str]:
+    """The environment that was chosen in the spawn form.
+
+    Whatever else was sent stays in, so that `environment_of` refuses it.
+    """
+    return {name: values[0] for name, values in form.items() if name != "_xsrf" and values}
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time else None  # the hub's database keeps naive UTC
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration else None
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds else None
+
+
+def _at_home(plan: LaunchPlan, node_id: str) -> LaunchPlan:
+    """The plan once its folders exist: on that node, where the folder is seen from no other."""
+    folders: tuple[FolderMount, ...] = tuple(
+        mount
+        if mount.prepared
+        else mount.model_copy(update={"prepared": True, "node": None if mount.shared else node_id})
+        for mount in plan.folders
+    )
+    pins = tuple(pin for pin in pinning(folders) if pin not in plan.constraints)
+    return plan.model_copy(update={"folders": folders, "constraints": plan.constraints + pins})
+
+
+def _in_words(wanted: dict[str, float], tr: Translator) -> Iterator[str]:
+    """Resources that lack, as people read them."""
+    for name, amount in wanted.items():
+        if name == KIND:
+            yield tr.gettext("no machine of the wanted kind")
+        elif name == MEMORY:
+            yield tr.gettext("memory: %(size)s", size=tr.bytes(int(amount)))
+        elif name == CPUS:
+            yield tr.gettext("processors: %(count)s", count=amount)
+        else:
+            yield tr.gettext("%(resource)s: %(count)s", resource=name, count=amount)
+
+
+async def _answers(url: str) -> bool:
+    """Whether a web server answers there, with anything but an error of its own."""
+    try:
+        response = await AsyncHTTPClient().fetch(
+            url, raise_error=False, follow_redirects=False, connect_timeout=2, request_timeout=5
+        )
+    except (OSError, HTTPClientError):
+        return False
+    return response.code < 500

@@ -1,0 +1,218 @@
+"""Fixtures that start the real thing: a hub with its services, an engine, a browser.
+
+Everything that is started is ended, by process id; every container, Swarm service and volume
+bears the hub's own label and is removed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+
+from .hub import RunningHub
+
+ROOT = Path(__file__).parent.parent
+SAMPLE_IMAGE = "mydocker/jupyterlab-python:1"
+TINY_IMAGE = "mydocker-test/busybox:1"
+
+# Its own session, so that Ctrl-C reaches pytest alone, and it answers SIGINT although bash
+# starts background processes with it ignored.
+_CLEAN_SIGNALS = ["env", "--default-signal=INT,QUIT"]
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The Docker engine, in a Swarm. `scripts/test` starts one where there is none."""
+    client = docker.from_env(timeout=60)
+    assert client.info()["Swarm"]["LocalNodeState"] == "active", "the engine is in no Swarm"
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def sample_image(engine: docker.DockerClient) -> str:
+    """The image of the environment “JupyterLab et Python”; `scripts/up --image-only` makes it."""
+    engine.images.get(SAMPLE_IMAGE)
+    return SAMPLE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def tiny_image(engine: docker.DockerClient) -> str:
+    """2 MB of static busybox (Debian's busybox-static): starts at once."""
+    return build_tiny_image(engine)
+
+
+@pytest.fixture(scope="session")
+def bridge_address(engine: docker.DockerClient) -> str:
+    """This machine's address on Docker's bridge, where containers reach the hub."""
+    config = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    return config.get("Gateway") or config["Subnet"].split("/")[0].rsplit(".", 1)[0] + ".1"
+
+
+@pytest.fixture(scope="session")
+def hub(
+    engine: docker.DockerClient,
+    bridge_address: str,
+    tiny_image: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningHub]:
+    """A hub with the demonstration sign-in and the catalogue of `tests/catalogue.yaml`."""
+    hub_id = f"test-{secrets.token_hex(4)}"
+    with start_hub(tmp_path_factory.mktemp("hub"), hub_id, bridge_address) as running:
+        yield running
+    remove_all(engine, hub_id)
+
+
+class start_hub:
+    """Start a hub of our own configuration as a process, and end it."""
+
+    def __init__(
+        self, state: Path, hub_id: str, connect_ip: str, *, config: str = "", catalogue: str = ""
+    ) -> None:
+        self.state = state
+        self.hub_id = hub_id
+        self.connect_ip = connect_ip
+        self.config = config
+        self.catalogue = catalogue or str(ROOT / "tests" / "catalogue.yaml")
+        self.ports = free_ports(4)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RunningHub:
+        public, hub, proxy_api, catalogue = self.ports
+        environ = {
+            **os.environ,
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), str(proxy_folder()), os.environ["PATH"]]
+            ),
+            "MYDOCKER_HUB_STATE": str(self.state),
+        }
+        environ.pop("MYDOCKER_DATABASE_URL", None)
+        file = self.state / "jupyterhub_config.py"
+        file.write_text(
+            "from pathlib import Path\n"
+            "from mydocker_hub import hubconfig\n"
+            f"hubconfig.install(c, state=Path({str(self.state)!r}), hub_id={self.hub_id!r},\n"
+            f"    catalogue_port={catalogue}, demo=True)\n"
+            f"c.JupyterHub.bind_url = 'http://127.0.0.1:{public}'\n"
+            f"c.JupyterHub.hub_bind_url = 'http://{self.connect_ip}:{hub}'\n"
+            f"c.JupyterHub.hub_connect_ip = {self.connect_ip!r}\n"
+            f"c.ConfigurableHTTPProxy.api_url = 'http://127.0.0.1:{proxy_api}'\n"
+            f"c.ConfigurableHTTPProxy.pid_file = {str(self.state / 'proxy.pid')!r}\n"
+            "c.SwarmEnvironmentSpawner.answer_timeout = 20\n"
+            "c.SwarmEnvironmentSpawner.room_timeout = 4\n"
+            "c.JupyterHub.log_level = 'DEBUG'\n" + self.config
+        )
+        subprocess.run(
+            [sys.executable, "-m", "mydocker_hub.cli", "catalogue", "import", self.catalogue],
+            check=True,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+        )
+        self.log = (self.state / "hub.log").open("ab")
+        self.process = subprocess.Popen(
+            [*_CLEAN_SIGNALS, sys.executable, "-m", "jupyterhub", "-f", str(file)],
+            env=environ,
+            cwd=self.state,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        running = RunningHub(
+            url=f"http://localhost:{public}",
+            hub_id=self.hub_id,
+            state=self.state,
+            process=self.process,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if requests.get(f"{running.url}/services/catalogue/", timeout=2).ok:
+                    return running
+            except requests.ConnectionError:
+                pass
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                pytest.fail(f"the hub did not start:\n{running.log()[-5000:]}")
+            time.sleep(0.1)
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self.process is not None
+        end(self.process)
+        self.log.close()
+
+
+TINY_DOCKERFILE = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+RUN ["/bin/sh", "-c", "mkdir -p /etc /home/user /tmp && chmod 1777 /tmp \
+  && echo root:x:0:0::/:/bin/sh > /etc/passwd \
+  && echo user:x:1234:1234::/home/user:/bin/sh >> /etc/passwd \
+  && chown 1234:1234 /home/user"]
+USER 1234
+WORKDIR /home/user
+CMD ["/bin/httpd", "-f", "-p", "8888", "-h", "/tmp"]
+"""
+
+
+def build_tiny_image(engine: docker.DockerClient) -> str:
+    """Make the tiny image where it is not there yet; its name."""
+    try:
+        engine.images.get(TINY_IMAGE)
+    except docker.errors.ImageNotFound:
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy("/bin/busybox", f"{folder}/busybox")
+            (Path(folder) / "Dockerfile").write_text(TINY_DOCKERFILE)
+            engine.images.build(path=folder, tag=TINY_IMAGE, rm=True)
+    return TINY_IMAGE
+
+
+def end(process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """End a process that we started in a session of its own."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def remove_all(engine: docker.DockerClient, hub_id: str) -> None:
+    """Remove what a hub has left on the engine; volumes are, on purpose, what it leaves."""
+    label = {"label": f"mydocker.hub={hub_id}"}
+    for service in engine.services.list(filters=label):
+        service.remove()
+    deadline = time.monotonic() + 30
+    while engine.api.containers(all=True, filters=label):
+        assert time.monotonic() < deadline, f"containers of {hub_id} are left"
+        time.sleep(0.2)
+    for volume in engine.volumes.list(filters=label):
+        volume.remove(force=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at the moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def proxy_folder() -> Path:
+    """Where `scripts/test` put configurable-http-proxy."""
+    return ROOT / ".venv" / "lib" / "proxy" / "node_modules" / ".bin"
