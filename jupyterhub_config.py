@@ -1,0 +1,33 @@
+"""A runnable example: one machine, SQLite, the demonstration sign-in. `scripts/up` starts it.
+
+For a university, docs/operators/configuration.md goes through every line.
+"""
+
+import os
+from pathlib import Path
+
+from mydocker_hub import hubconfig
+
+c = get_config()  # noqa: F821 - given by JupyterHub
+
+state = Path(os.environ.get("MYDOCKER_HUB_STATE", "var")).resolve()
+hubconfig.install(
+    c,
+    state=state,
+    demo=True,
+    hub_id=os.environ.get("MYDOCKER_HUB_ID", "mydocker"),
+    database_url=os.environ.get("MYDOCKER_DATABASE_URL", ""),
+)
+
+# The demonstration lets anybody in, so that only this machine may reach it.
+c.JupyterHub.bind_url = os.environ.get("MYDOCKER_HUB_BIND_URL", "http://127.0.0.1:8000")
+
+# The hub itself, for the servers, which call its API: on the address of Docker's bridge, which
+# containers reach. Keep other machines away from it with a firewall.
+connect_ip = os.environ.get("MYDOCKER_HUB_CONNECT_IP", "172.17.0.1")
+c.JupyterHub.hub_bind_url = f"http://{connect_ip}:8081"
+c.JupyterHub.hub_connect_ip = connect_ip
+c.ConfigurableHTTPProxy.pid_file = str(state / "jupyterhub-proxy.pid")
+
+# `scripts/up --stop` leaves nothing running. Leave this out where people work.
+c.JupyterHub.cleanup_servers = True

@@ -1,0 +1,125 @@
+"""`install(c)` wires mydocker_hub into a `jupyterhub_config.py`, with the least rights."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .authenticator import DEMO_ACCOUNTS, ROLE_NAMES
+from .share import share_path
+
+CATALOGUE = "catalogue"
+
+
+def install(
+    c: Any,
+    *,
+    state: Path,
+    hub_id: str = "mydocker",
+    database_url: str = "",
+    catalogue_port: int = 8010,
+    base_url: str = "/",
+    demo: bool = False,
+) -> None:
+    """Set up the hub for mydocker_hub; services, roles and templates that `c` names are kept.
+
+    `state` is a folder for what must survive a restart (secrets, and the SQLite databases unless
+    `database_url` names another); it is made for its owner alone. `hub_id` names this hub on its
+    Swarm and in the names of personal folders: never change it.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secret = _secret(state / "catalogue_secret")
+    base_url = f"/{base_url.strip('/')}/" if base_url.strip("/") else "/"
+    prefix = f"{base_url}services/{CATALOGUE}/"
+    address = f"http://127.0.0.1:{catalogue_port}"
+
+    hub = c.JupyterHub
+    hub.base_url = base_url
+    hub.spawner_class = "mydocker"
+    hub.authenticator_class = "mydocker"
+    hub.cookie_secret_file = str(state / "jupyterhub_cookie_secret")
+    hub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    hub.allow_named_servers = True  # one for each environment; the unnamed one is not used
+    hub.named_server_limit_per_user = 100  # each name that is asked for leaves a row for ever
+    hub.cleanup_servers = False  # people go on working while the hub restarts
+    hub.default_url = prefix
+    hub.template_paths = [*_already(hub, "template_paths"), str(share_path("templates", "hub"))]
+    hub.logo_file = str(share_path("static", "logo.svg"))
+    hub.jinja_environment_options = {"extensions": ["mydocker_hub.web.hubi18n.HubTranslations"]}
+    hub.template_vars = {
+        "catalogue_url": prefix,
+        "demo": demo,
+        "demo_accounts": [
+            {"name": name, "display_name": display_name, "role": ROLE_NAMES[role]}
+            for name, (display_name, role) in DEMO_ACCOUNTS.items()
+        ]
+        if demo
+        else [],
+    }
+    # Do not keep a browser waiting for a start: the waiting page shows how it goes.
+    hub.tornado_settings = {"slow_spawn_timeout": 0.5}
+
+    c.MyDockerAuthenticator.demo = demo
+    c.SwarmEnvironmentSpawner.hub_id = hub_id
+    c.SwarmEnvironmentSpawner.catalogue_url = f"{address}{prefix}api"
+    c.SwarmEnvironmentSpawner.catalogue_secret = secret
+
+    hub.services = [
+        *_already(hub, "services"),
+        {
+            "name": CATALOGUE,
+            "url": address,
+            "command": [sys.executable, "-m", "mydocker_hub.services", "catalogue"],
+            "display": False,  # it is in the navigation bar of every page
+            "oauth_no_confirm": True,  # part of this hub, not a third party
+            # What the catalogue may do for a person who is signed in, with that person's own
+            # token; of its own it may do nothing at the hub.
+            "oauth_client_allowed_scopes": [
+                f"access:services!service={CATALOGUE}",
+                # who they are, and their roles
+                "read:users:name!user",
+                "read:users:groups!user",
+                # show, start and stop their own servers
+                "read:servers!user",
+                "servers!user",
+            ],
+            "environment": {
+                "MYDOCKER_CATALOGUE_SECRET": secret,
+                "MYDOCKER_DATABASE_URL": database_url or f"sqlite:///{state / 'catalogue.sqlite'}",
+                "MYDOCKER_HUB_ID": hub_id,
+                "MYDOCKER_DEMO": "1" if demo else "0",
+                "MYDOCKER_VERSION": __version__,
+                "PATH": os.environ.get("PATH", ""),
+            },
+        },
+    ]
+    hub.load_roles = [
+        *_already(hub, "load_roles"),
+        {
+            "name": "user",
+            "scopes": ["self", f"access:services!service={CATALOGUE}"],
+            "description": "Themselves, and the pages of the catalogue.",
+        },
+    ]
+
+
+def _already(section: Any, name: str) -> list[Any]:
+    """The list that a configuration already holds."""
+    value = section.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _secret(path: Path) -> str:
+    """A secret that is made once and then kept, readable by its owner alone."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    value = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value)
+    return value

@@ -1,0 +1,248 @@
+"""What we add to the hub itself: join links, the language switch, the choice of an environment."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.spawner import SpawnException
+from jupyterhub.user import User
+from jupyterhub.utils import url_escape_path, url_path_join
+from tornado.httputil import url_concat
+from tornado.web import HTTPError, authenticated
+
+from .catalogueapi import CatalogueApi
+from .domain.environment import Text
+from .domain.errors import MydockerError, NotFound, Refused
+from .domain.people import Person, roles_of
+from .web import i18n
+
+_SHORT_WAIT_SECONDS = 0.5  # a refusal is known by then; a start goes on while its page shows
+_STOP_WAIT_SECONDS = 40  # a container that does not want to end is given ten
+_YEAR_DAYS = 365
+_SIGN_IN_SECONDS = 600
+
+
+def language_of(handler: Any) -> str:
+    """The language of the person who made a request to the hub."""
+    return i18n.choose_language(
+        handler.get_cookie(i18n.COOKIE), handler.request.headers.get("Accept-Language")
+    )
+
+
+def hub_error(error: MydockerError, language: str) -> SpawnException:
+    """One of our errors as the hub knows it: its pages show the sentence, its log the code."""
+    sentence = i18n.translator(language).error(error)
+    exception = SpawnException(
+        sentence,
+        reason=error.code,
+        log_message=str(error),
+        message_html=html.escape(sentence),
+        status_code=error.status if error.status != 499 else 400,
+    )
+    exception.jupyterhub_message = sentence
+    exception.jupyterhub_html_message = html.escape(sentence)
+    exception.mydocker_error = error
+    return exception
+
+
+class MydockerHandler(BaseHandler):
+    """A page of ours inside the hub; it raises our errors and the hub's error page words them."""
+
+    @property
+    def catalogue(self) -> CatalogueApi:
+        api: CatalogueApi = self.settings["mydocker_catalogue"]
+        return api
+
+    @property
+    def signed_in(self) -> tuple[User, Person]:
+        """Who asks: the hub's user, and the person as the catalogue knows them."""
+        user = self.current_user
+        if not isinstance(user, User):
+            raise self.error(Refused("sign-in-needed"))
+        groups = [group.name for group in user.groups]
+        return user, Person(name=user.name, roles=roles_of(groups, bool(user.admin)))
+
+    def error(self, error: MydockerError) -> HTTPError:
+        return hub_error(error, language_of(self))
+
+
+class JoinHandler(MydockerHandler):
+    """`/join/KEY[/hub/user-redirect/PATH]`: enrol the person and start the environment.
+
+    The addresses of the original system keep working (`/shell/join/KEY…`). Who types the address,
+    or opens it from a mail or a bookmark, starts at once. Who comes from a page, of whatever site,
+    to an environment that is new to them is shown what it is first, so that no page out there can
+    start things for its visitors. The browser says which it is (Fetch Metadata, Sec-Fetch-Site);
+    a sign-in in between hides it, so that it is noted before.
+    """
+
+    _NOTE = "mydocker-typed"
+
+    async def get(self, key: str, path: str | None = None) -> None:
+        if self._typed() and self.current_user is None:
+            self.set_signed_cookie(
+                self._NOTE,
+                key,
+                path=self.hub.base_url,
+                max_age=_SIGN_IN_SECONDS,
+                httponly=True,
+                samesite="Lax",
+                secure=self.request.protocol == "https",
+            )
+        looking = self._look(key, path)
+        if looking is not None:  # None: tornado has sent the visitor to sign in
+            await looking
+
+    def _typed(self) -> bool:
+        return self.request.headers.get("Sec-Fetch-Site") == "none"
+
+    def _typed_before_sign_in(self, key: str) -> bool:
+        note = self.get_signed_cookie(self._NOTE, max_age_days=_SIGN_IN_SECONDS / 86400)
+        return note == key.encode()
+
+    @authenticated
+    async def _look(self, key: str, path: str | None) -> None:
+        _, person = self.signed_in
+        try:
+            where = await self.catalogue.look_at_join_link(key, person)
+        except MydockerError as error:
+            raise self.error(_about_link(error)) from error
+        if where["new"] and not self._typed() and not self._typed_before_sign_in(key):
+            html_ = await self.render_template(
+                "join.html",
+                title=Text.model_validate(where["title"]),
+                icon=where["icon"],
+                description=Text.model_validate(where["sheet"]["description"]),
+                action=self.request.uri,
+            )
+            self.finish(html_)
+            return
+        await self._enter(key, path or "")
+
+    @authenticated
+    async def post(self, key: str, path: str | None = None) -> None:
+        await self._enter(key, path or "")
+
+    async def _enter(self, key: str, path: str) -> None:
+        user, person = self.signed_in
+        if not self.has_scope(f"servers!user={user.name}"):
+            raise self.error(Refused("not-allowed"))
+        if ".." in path.split("/"):
+            raise self.error(NotFound())
+        try:
+            where = await self.catalogue.join(key, person)
+        except MydockerError as error:
+            raise self.error(_about_link(error)) from error
+        server = where["server"]
+        target = url_path_join(user.server_url(server), quote(path or where["main_path"]))
+        query = self.request.query
+        if path and query:
+            target = f"{target}?{query}"
+        title = Text.model_validate(where["title"]).in_(language_of(self))
+        await self._check_named_server_request(user, server, title)
+        spawner = user.get_or_create_spawner(server, title, replace_failed=True)
+        if spawner.pending == "stop" and spawner._stop_future:
+            await asyncio.wait([spawner._stop_future], timeout=_STOP_WAIT_SECONDS)
+            spawner = user.get_or_create_spawner(server, title, replace_failed=True)
+        if spawner.ready and await spawner.poll_and_notify() is None:
+            self.redirect(target)
+            return
+        if not spawner.pending:
+            await self._start(user, server, title, where["environment"])
+        pending = url_path_join(
+            self.hub.base_url, "spawn-pending", user.escaped_name, url_escape_path(server)
+        )
+        self.redirect(url_concat(pending, {"next": target}))
+
+    async def _start(self, user: User, server: str, title: str, environment: str) -> None:
+        async def spawn() -> None:
+            # Another tab may have been quicker; between here and the hub's own mark nobody is.
+            if not user.spawners[server].active:
+                options = {"environment": environment, "profile": title}
+                await self.spawn_single_user(user, server, title, options=options)
+
+        start = asyncio.ensure_future(spawn())
+        await asyncio.wait([start], timeout=_SHORT_WAIT_SECONDS)
+        if start.done():
+            start.result()  # a refusal is shown here, at once
+        else:
+            start.add_done_callback(_seen)
+
+
+def _about_link(error: MydockerError) -> MydockerError:
+    """What the catalogue answers about a join link, as people are told."""
+    if error.code == "not-found":  # the key has not even the form of one
+        return NotFound("join-link-unknown")
+    when = error.params.get("when")
+    if isinstance(when, str):  # JSON knows no instants
+        error.params["when"] = datetime.fromisoformat(when)
+    return error
+
+
+def _seen(start: asyncio.Future[Any]) -> None:
+    # The waiting page shows how it ended; asyncio need not complain as well.
+    if not start.cancelled():
+        start.exception()
+
+
+class LanguageHandler(MydockerHandler):
+    """`/language/fr?next=/…`: remember a language and go back."""
+
+    async def get(self, language: str) -> None:
+        self.set_cookie(
+            i18n.COOKIE,
+            language,
+            path=self.base_url,
+            expires_days=_YEAR_DAYS,
+            samesite="Lax",
+            secure=self.request.protocol == "https",
+            httponly=True,
+        )
+        self.redirect(self.get_next_url())
+
+
+_REST = r"(?:/(?:hub/)?user-redirect/(.*))?"
+HANDLERS: list[tuple[str, type[BaseHandler]]] = [
+    (rf"/join/([^/]+){_REST}/?", JoinHandler),
+    (rf"/shell/join/([^/]+){_REST}/?", JoinHandler),
+    (rf"/language/({'|'.join(i18n.LANGUAGES)})", LanguageHandler),
+]
+
+
+async def spawn_form(spawner: Any) -> str:
+    """The hub's spawn form: the environments that the person may start, as HTML.
+
+    Each has a button that posts to the server that bears its name, whatever name is in the
+    address, because an environment runs in its own server. If the catalogue does not answer, the
+    form says so.
+    """
+    handler = spawner.handler
+    if handler is None:
+        # After a refusal the hub asks without a request and shows the refusal above the form.
+        # Without any form it would start the server, with the options of the last time.
+        return "<p></p>"
+    tr = i18n.translator(language_of(handler))
+    try:
+        choices = await spawner.catalogue.choices(spawner.person)
+    except MydockerError as error:
+        return f'<p class="alert alert-danger" role="alert">{html.escape(tr.error(error))}</p>'
+    for choice in choices:
+        choice["action"] = url_concat(
+            url_path_join(
+                handler.hub.base_url, "spawn", spawner.user.escaped_name, choice["server"]
+            ),
+            {"_xsrf": handler.xsrf_token.decode("ascii")},
+        )
+        choice["title"] = Text.model_validate(choice["title"])
+        choice["description"] = Text.model_validate(choice["sheet"]["description"])
+    choices.sort(key=lambda choice: choice["server"] != spawner.name)
+    return str(
+        await handler.render_template(
+            "choices.html", choices=choices, wanted=spawner.name, person=spawner.user.name
+        )
+    )

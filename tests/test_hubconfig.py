@@ -1,0 +1,249 @@
+"""`hubconfig.install` and what the authenticator refuses at start-up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from traitlets.config import Config
+
+from mydocker_hub import hubconfig
+from mydocker_hub.authenticator import listens_on_loopback
+
+from .conftest import free_ports, proxy_folder
+from .hub import RunningHub
+
+SCOPES = {
+    "access:services!service=catalogue",
+    "read:users:name!user",
+    "read:users:groups!user",
+    "read:servers!user",
+    "servers!user",
+}
+
+
+def install(state: Path, c: Config | None = None, **options) -> Config:
+    c = c or Config()
+    hubconfig.install(c, state=state, **options)
+    return c
+
+
+def catalogue(c: Config) -> dict:
+    return next(service for service in c.JupyterHub.services if service["name"] == "catalogue")
+
+
+# --- install -------------------------------------------------------------------------------------
+
+
+def test_the_service_has_the_least_rights(tmp_path: Path) -> None:
+    c = install(tmp_path)
+    service = catalogue(c)
+    assert set(service["oauth_client_allowed_scopes"]) == SCOPES
+    assert not {"admin", "oauth_roles", "api_token", "user"} & set(service)
+    # no role names the service: of its own it may do nothing
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["user"]
+    assert c.JupyterHub.load_roles[0]["scopes"] == ["self", "access:services!service=catalogue"]
+
+
+def test_the_secret_is_made_once_and_for_its_owner(tmp_path: Path) -> None:
+    state = tmp_path / "a" / "state"
+    before = os.umask(0)
+    try:
+        c = install(state)
+    finally:
+        os.umask(before)
+    file = state / "catalogue_secret"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secret = file.read_text()
+    assert len(secret) >= 40
+    assert c.SwarmEnvironmentSpawner.catalogue_secret == secret
+    assert catalogue(c)["environment"]["MYDOCKER_CATALOGUE_SECRET"] == secret
+    assert catalogue(install(state)) == catalogue(c)
+    assert file.read_text() == secret
+    other = install(tmp_path / "b")
+    assert other.SwarmEnvironmentSpawner.catalogue_secret != secret
+
+
+@pytest.mark.parametrize(
+    ("base_url", "prefix"),
+    [
+        ("/", "/services/catalogue/"),
+        ("", "/services/catalogue/"),
+        ("/mydocker/", "/mydocker/services/catalogue/"),
+        ("/mydocker", "/mydocker/services/catalogue/"),
+        ("a/b", "/a/b/services/catalogue/"),
+    ],
+)
+def test_below_an_address(tmp_path: Path, base_url: str, prefix: str) -> None:
+    c = install(tmp_path, base_url=base_url, catalogue_port=1234)
+    assert c.JupyterHub.default_url == prefix
+    assert c.JupyterHub.base_url + "services/catalogue/" == prefix
+    assert c.SwarmEnvironmentSpawner.catalogue_url == f"http://127.0.0.1:1234{prefix}api"
+
+
+def test_what_the_operator_wrote_before_is_kept(tmp_path: Path) -> None:
+    c = Config()
+    c.JupyterHub.services = [{"name": "mine"}]
+    c.JupyterHub.load_roles = [{"name": "mine"}]
+    c.JupyterHub.template_paths = ["/my/templates"]
+    install(tmp_path, c)
+    assert [service["name"] for service in c.JupyterHub.services] == ["mine", "catalogue"]
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["mine", "user"]
+    assert c.JupyterHub.template_paths[0] == "/my/templates"
+    assert len(c.JupyterHub.template_paths) == 2
+
+
+def test_the_database(tmp_path: Path) -> None:
+    environment = catalogue(install(tmp_path))["environment"]
+    assert environment["MYDOCKER_DATABASE_URL"] == f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
+    environment = catalogue(install(tmp_path, database_url="postgresql://db/x"))["environment"]
+    assert environment["MYDOCKER_DATABASE_URL"] == "postgresql://db/x"
+
+
+def test_the_demonstration_is_asked_for(tmp_path: Path) -> None:
+    c = install(tmp_path)
+    assert c.MyDockerAuthenticator.demo is False
+    assert c.JupyterHub.template_vars["demo_accounts"] == []
+    assert catalogue(c)["environment"]["MYDOCKER_DEMO"] == "0"
+    c = install(tmp_path, demo=True)
+    assert [a["name"] for a in c.JupyterHub.template_vars["demo_accounts"]] == [
+        "alice",
+        "bob",
+        "carol",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://127.8.9.10:8000/base/", True),
+        ("http://localhost:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://:8000", False),
+        ("http://0.0.0.0:8000", False),
+        ("http://[::]:8000", False),
+        ("http://*:8000", False),
+        ("http://192.0.2.1:8000", False),
+        ("http://hub.example.org", False),
+        ("http://localhost.example.org", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://127.0.0.1@example.org", False),
+        ("http://2130706433:8000", False),
+        ("", False),
+        (":8000", False),
+    ],
+)
+def test_loopback(url: str, loopback: bool) -> None:
+    assert listens_on_loopback(url) is loopback
+
+
+# --- the hub itself ------------------------------------------------------------------------------
+
+
+def start(tmp_path: Path, config: str, *, demo: bool = True, seconds: float = 40) -> str:
+    """Start a hub that is to refuse its configuration, and answer what it says."""
+    public, hub, api, port = free_ports(4)
+    file = tmp_path / "jupyterhub_config.py"
+    file.write_text(
+        "from pathlib import Path\nfrom mydocker_hub import hubconfig\n"
+        f"hubconfig.install(c, state=Path({str(tmp_path)!r}), demo={demo}, catalogue_port={port})\n"
+        f"c.JupyterHub.bind_url = 'http://127.0.0.1:{public}'\n"
+        f"c.JupyterHub.hub_port = {hub}\n"
+        f"c.ConfigurableHTTPProxy.api_url = 'http://127.0.0.1:{api}'\n" + config
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterhub", "-f", str(file)],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{proxy_folder()}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        output = process.communicate(timeout=seconds)[0].decode()
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        output = process.communicate(timeout=30)[0].decode()
+        pytest.fail(f"the hub runs:\n{output[-3000:]}")
+    assert process.returncode != 0
+    for one in (public, hub, api, port):
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://127.0.0.1:{one}/", timeout=2)
+    return output
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "[::]"])
+def test_the_demonstration_does_not_run_in_public(tmp_path: Path, host: str) -> None:
+    output = start(tmp_path, f"c.JupyterHub.bind_url = 'http://{host}:{free_ports(1)[0]}'\n")
+    assert "lets anybody in" in output
+
+
+@pytest.mark.hub
+def test_the_demonstration_does_not_run_on_the_old_setting_either(tmp_path: Path) -> None:
+    output = start(tmp_path, "del c.JupyterHub['bind_url']\nc.JupyterHub.ip = '0.0.0.0'\n")
+    assert "lets anybody in" in output
+
+
+@pytest.mark.hub
+def test_without_a_door_it_says_so(tmp_path: Path) -> None:
+    assert "no door is configured" in start(tmp_path, "", demo=False)
+
+
+@pytest.mark.hub
+def test_settings_that_would_be_ignored_are_named(tmp_path: Path) -> None:
+    output = start(
+        tmp_path,
+        "c.SwarmEnvironmentSpawner.mem_limit = '1G'\n"
+        "c.DockerSpawner.image = 'evil'\n"
+        "c.Spawner.cpu_limit = 3\n",
+    )
+    for name in (
+        "c.SwarmEnvironmentSpawner.mem_limit",
+        "c.DockerSpawner.image",
+        "c.Spawner.cpu_limit",
+    ):
+        assert name in output
+
+
+@pytest.mark.hub
+@pytest.mark.engine
+def test_the_service_knows_roles_with_these_rights(hub: RunningHub) -> None:
+    """With the browser's own (narrow) token: name, groups, admin flag and servers are there."""
+    for name, admin in (("alice", False), ("bob", False), ("carol", True)):
+        with hub.signed_in(name) as visitor:
+            page = visitor.get("/services/catalogue/").text
+            assert ('href="/hub/admin"' in page) is admin
+            kinds = visitor.get("/services/catalogue/api/compute-types")
+            # a teacher is one by their group, an administrator by the hub's flag
+            assert kinds.status_code == (403 if name == "alice" else 200)
+            assert visitor.get("/services/catalogue/states").status_code == 200
+
+
+@pytest.mark.hub
+@pytest.mark.engine
+def test_what_the_services_token_may_do(hub: RunningHub) -> None:
+    """The token that the service holds for somebody opens nothing but what is documented."""
+    with hub.signed_in("carol") as carol:
+        carol.get("/services/catalogue/")
+        tokens = carol.api("GET", "/users/carol/tokens").json()["api_tokens"]
+        (token,) = [t for t in tokens if t["oauth_client"] and "catalogue" in t["oauth_client"]][:1]
+        given = {scope.split("!")[0] for scope in token["scopes"]}
+        assert given <= {
+            "access:services",
+            "read:users:name",
+            "read:users:groups",
+            "read:servers",
+            "servers",
+            "start:servers",
+            "delete:servers",
+        }
+        assert all("!" in scope for scope in token["scopes"])
