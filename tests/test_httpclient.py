@@ -118,7 +118,7 @@ async def test_nobody_there(server) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable) as caught:
         await client(server).request("GET", "/x")
-    assert 6 < time.monotonic() - started < 12
+    assert time.monotonic() - started > 11.5  # a service has that long to come back
     assert "ConnectionRefusedError" in caught.value.log_detail
 
 
