@@ -69,6 +69,7 @@ class MyDockerAuthenticator(Authenticator):
         app.tornado_settings["mydocker_catalogue"] = CatalogueApi(
             settings.catalogue_url, settings.catalogue_secret
         )
+        app.tornado_settings["mydocker_gateway_secret"] = settings.gateway_secret
         return [*super().get_handlers(app), *hubpages.HANDLERS]
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:

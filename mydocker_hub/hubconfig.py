@@ -7,12 +7,14 @@ import secrets
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import __version__
 from .authenticator import DEMO_ACCOUNTS, ROLE_NAMES
 from .share import share_path
 
 CATALOGUE = "catalogue"
+GATEWAY = "gateway"
 
 
 def install(
@@ -22,7 +24,10 @@ def install(
     hub_id: str = "mydocker",
     database_url: str = "",
     catalogue_port: int = 8010,
+    gateway_port: int = 8011,
     base_url: str = "/",
+    public_url: str = "",
+    wildcard_url: str = "",
     demo: bool = False,
 ) -> None:
     """Set up the hub for mydocker_hub; services, roles and templates that `c` names are kept.
@@ -30,9 +35,17 @@ def install(
     `state` is a folder for what must survive a restart (secrets, and the SQLite databases unless
     `database_url` names another); it is made for its owner alone. `hub_id` names this hub on its
     Swarm and in the names of personal folders: never change it.
+
+    `public_url` is the scheme and host at which people reach the hub, such as
+    `https://hub.example.org`. With `wildcard_url`, such as `https://*.env.example.org`, each
+    interface has an origin of its own: the front must lead these names to `gateway_port`.
+
+    Raises ValueError for addresses that cannot work.
     """
+    check_addresses(public_url, wildcard_url)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = _secret(state / "catalogue_secret")
+    gateway_secret = _secret(state / "gateway_secret")
     base_url = f"/{base_url.strip('/')}/" if base_url.strip("/") else "/"
     prefix = f"{base_url}services/{CATALOGUE}/"
     address = f"http://127.0.0.1:{catalogue_port}"
@@ -60,6 +73,9 @@ def install(
         if demo
         else [],
     }
+    # The proxy counts any traffic as activity, an open tab's too. Servers report their own
+    # (jupyterhub-singleuser), or the gateway does.
+    hub.last_activity_interval = 0
     # Do not keep a browser waiting for a start: the waiting page shows how it goes.
     hub.tornado_settings = {"slow_spawn_timeout": 0.5}
 
@@ -67,6 +83,8 @@ def install(
     c.SwarmEnvironmentSpawner.hub_id = hub_id
     c.SwarmEnvironmentSpawner.catalogue_url = f"{address}{prefix}api"
     c.SwarmEnvironmentSpawner.catalogue_secret = secret
+    c.SwarmEnvironmentSpawner.gateway_url = f"http://127.0.0.1:{gateway_port}"
+    c.SwarmEnvironmentSpawner.gateway_secret = gateway_secret
 
     hub.services = [
         *_already(hub, "services"),
@@ -93,6 +111,23 @@ def install(
                 "MYDOCKER_HUB_ID": hub_id,
                 "MYDOCKER_DEMO": "1" if demo else "0",
                 "MYDOCKER_VERSION": __version__,
+                "MYDOCKER_PUBLIC_URL": public_url,
+                "MYDOCKER_WILDCARD_URL": wildcard_url,
+                "PATH": os.environ.get("PATH", ""),
+            },
+        },
+        {
+            # No address of its own at the proxy: it answers below the servers' addresses. At the
+            # hub it acts with each server's own token, and may do nothing of its own.
+            "name": GATEWAY,
+            "command": [sys.executable, "-m", "mydocker_hub.services", "gateway"],
+            "display": False,
+            "environment": {
+                "MYDOCKER_GATEWAY_SECRET": gateway_secret,
+                "MYDOCKER_GATEWAY_HOST": "127.0.0.1",
+                "MYDOCKER_GATEWAY_PORT": str(gateway_port),
+                "MYDOCKER_PUBLIC_URL": public_url,
+                "MYDOCKER_WILDCARD_URL": wildcard_url,
                 "PATH": os.environ.get("PATH", ""),
             },
         },
@@ -105,6 +140,22 @@ def install(
             "description": "Themselves, and the pages of the catalogue.",
         },
     ]
+
+
+def check_addresses(public_url: str, wildcard_url: str) -> None:
+    """Refuse public addresses that cannot work. Raises ValueError saying what to write."""
+    for name, url in (("public_url", public_url), ("wildcard_url", wildcard_url)):
+        parts = urlsplit(url)
+        whole = f"{parts.scheme}://{parts.netloc}" == url
+        if url and not (whole and parts.scheme in {"http", "https"} and parts.hostname):
+            raise ValueError(f"{name} is a scheme and a host, such as https://hub.example.org")
+    if not wildcard_url:
+        return
+    if not public_url:
+        raise ValueError("wildcard_url needs public_url: people sign in there")
+    host = urlsplit(wildcard_url).hostname or ""
+    if not host.startswith("*.") or "*" in host[1:]:
+        raise ValueError("wildcard_url has one * as its first label: https://*.env.example.org")
 
 
 def _already(section: Any, name: str) -> list[Any]:

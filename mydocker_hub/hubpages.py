@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import html
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.spawner import SpawnException
@@ -20,6 +21,7 @@ from .domain.environment import Text
 from .domain.errors import MydockerError, NotFound, Refused
 from .domain.people import Person, roles_of
 from .web import i18n
+from .web.problems import CONTENT_TYPE, as_error, problem
 
 _SHORT_WAIT_SECONDS = 0.5  # a refusal is known by then; a start goes on while its page shows
 _STOP_WAIT_SECONDS = 40  # a container that does not want to end is given ten
@@ -139,10 +141,12 @@ class JoinHandler(MydockerHandler):
         except MydockerError as error:
             raise self.error(_about_link(error)) from error
         server = where["server"]
-        target = url_path_join(user.server_url(server), quote(path or where["main_path"]))
-        query = self.request.query
-        if path and query:
-            target = f"{target}?{query}"
+        target = where["landing"]
+        if path:
+            below = quote(where["main_prefix"] + path)
+            target = url_path_join(user.server_url(server), below)
+            if self.request.query:
+                target = f"{target}?{self.request.query}"
         title = Text.model_validate(where["title"]).in_(language_of(self))
         await self._check_named_server_request(user, server, title)
         spawner = user.get_or_create_spawner(server, title, replace_failed=True)
@@ -206,11 +210,56 @@ class LanguageHandler(MydockerHandler):
         self.redirect(self.get_next_url())
 
 
+class GatewayHandler(MydockerHandler):
+    """What the gateway asks the hub, under the secret that both know; no cookies, no people."""
+
+    def check_xsrf_cookie(self) -> None:
+        pass
+
+    async def prepare(self) -> None:
+        scheme, _, sent = self.request.headers.get("Authorization", "").partition(" ")
+        expected = self.settings["mydocker_gateway_secret"]
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), expected.encode()):
+            raise MydockerError("sign-in-needed")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = as_error(kwargs["exc_info"][1]) if "exc_info" in kwargs else NotFound()
+        self.set_status(error.status)
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.finish(problem(error, i18n.translator(language_of(self))).model_dump_json())
+
+
+class RoutesHandler(GatewayHandler):
+    """`GET /api/mydocker/routes`: all servers that the gateway stands before."""
+
+    async def get(self) -> None:
+        routes = [
+            spawner.route.model_dump(mode="json")
+            for user in list(self.users.values())
+            for spawner in list(user.spawners.values())
+            if getattr(spawner, "route", None) is not None
+        ]
+        self.finish({"items": routes})
+
+
+class PortHandler(GatewayHandler):
+    """`GET /api/mydocker/routes/USER/SERVER/ports/PORT`: where the gateway reaches a port."""
+
+    async def get(self, name: str, server: str, port: str) -> None:
+        user = self.find_user(unquote(name))
+        spawner = user.spawners.get(unquote(server)) if user else None
+        if spawner is None or getattr(spawner, "route", None) is None:
+            raise NotFound("server-not-running")
+        self.finish({"address": await spawner.address_of(int(port))})
+
+
 _REST = r"(?:/(?:hub/)?user-redirect/(.*))?"
 HANDLERS: list[tuple[str, type[BaseHandler]]] = [
     (rf"/join/([^/]+){_REST}/?", JoinHandler),
     (rf"/shell/join/([^/]+){_REST}/?", JoinHandler),
     (rf"/language/({'|'.join(i18n.LANGUAGES)})", LanguageHandler),
+    (r"/api/mydocker/routes", RoutesHandler),
+    (r"/api/mydocker/routes/([^/]+)/([^/]+)/ports/([0-9]{1,5})", PortHandler),
 ]
 
 

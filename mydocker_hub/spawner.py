@@ -14,6 +14,7 @@ from docker.errors import APIError
 from dockerspawner import DockerSpawner, SwarmSpawner
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
+from pydantic import SecretStr
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from traitlets import Float, Integer, Unicode, default
 from traitlets.config import Config
@@ -21,12 +22,16 @@ from traitlets.config import Config
 from .catalogueapi import CatalogueApi
 from .domain import culling
 from .domain.environment import LANGUAGES, InterfaceKind, Text
-from .domain.errors import N_, LaunchFailed, MydockerError, Refused, Unavailable
+from .domain.errors import N_, LaunchFailed, MydockerError, NotFound, Refused, Unavailable
 from .domain.launch import FolderMount, LaunchPlan, environment_of, pinning
+from .domain.names import origin_label
 from .domain.people import Person, roles_of
+from .domain.route import Route
+from .gatewayapi import GatewayApi
 from .hubpages import hub_error, language_of, spawn_form
+from .seal import Seal
 from .swarm import spec
-from .swarm.client import NameTaken, SwarmClient
+from .swarm.client import NameTaken, SwarmClient, registry_of
 from .swarm.tasks import CPUS, KIND, MEMORY, OUT_OF_MEMORY_EXIT, Step, Task, failure, scarce
 from .swarm.watcher import Watcher
 from .web.i18n import Translator, translator
@@ -64,6 +69,7 @@ _SENTENCES = {
 }
 _STEP_OF_FAILURE = {
     "image-not-found": Step.IMAGE,
+    "registry-unreachable": Step.IMAGE,
     "container-refused": Step.CONTAINER,
     "folder-not-mounted": Step.FOLDER,
 }  # a failure may come before its step was seen to begin
@@ -131,6 +137,14 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         config=True,
         help="The secret that the hub and the catalogue share. Set by `hubconfig`.",
     )
+    gateway_url = Unicode(
+        config=True,
+        help="Address of the gateway as the hub and its proxy reach it. Set by `hubconfig`.",
+    )
+    gateway_secret = Unicode(
+        config=True,
+        help="The secret that the hub and the gateway share. Set by `hubconfig`.",
+    )
     hub_id = Unicode(
         "mydocker",
         config=True,
@@ -164,6 +178,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
     image_name = ""
     idle_limit: timedelta | None = None
     maximum: timedelta | None = None
+    route: Route | None = None  # how the gateway leads here; None where it does not
     _secret = ""
     _starting = False
     _created: asyncio.Future[str] | None = None  # the engine's answer to the last create
@@ -246,6 +261,10 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         return CatalogueApi(self.catalogue_url, self.catalogue_secret)
 
     @property
+    def gateway(self) -> GatewayApi:
+        return GatewayApi(self.gateway_url, self.gateway_secret)
+
+    @property
     def person(self) -> Person:
         """Whose server it is, whoever pressed the button."""
         groups = [group.name for group in self.user.groups]
@@ -319,13 +338,48 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         await self._create(service)
         task = await self._follow(service, log, until="running", say=tuple(Step))
         if task.ended:
-            raise await self._failure(task) or LaunchFailed("container-exited", exit_code=0)
-        url = await self._address(task, plan)
+            raise await self._early_end(task)
+        ports = plan.ports
+        addresses = {port: await self._address(task, port) for port in ports}
         await self._set_weight(task, plan)
         log.say(Step.INTERFACE, _SENTENCES[Step.INTERFACE], progress=_PROGRESS[Step.INTERFACE])
-        await self._wait_for_answer(url, plan)
+        if plan.kind is InterfaceKind.HUB:
+            url = addresses[plan.port]
+            await self._wait_for_answer(url + url_path_join(self.server.base_url, "api"), plan.port)
+        else:
+            for endpoint in plan.endpoints:
+                address = addresses[endpoint.port]
+                await self._wait_for_answer(address + endpoint.base_path, endpoint.port)
+            url = await self._open_door(plan, addresses)
         log.say(Step.INTERFACE, _DONE, state="done", progress=100)
         return url
+
+    async def _open_door(self, plan: LaunchPlan, addresses: dict[int, str]) -> str:
+        """Tell the gateway of this server; the gateway's address, which is the server's now."""
+        route = Route(
+            user=self.user.name,
+            server=self.name,
+            launch_id=plan.launch_id,
+            base_url=self.server.base_url,
+            label=origin_label(self.hub_id, self.user.name, self.name),
+            client_id=self.oauth_client_id,
+            access_scopes=tuple(self.oauth_access_scopes),
+            token=SecretStr(self.api_token),
+            secret=plan.secret,
+            endpoints=plan.endpoints,
+            entrances=plan.entrances,
+            addresses=addresses,
+        )
+        await self.gateway.add(route)
+        self.route = route
+        return self.gateway_url
+
+    async def _close_door(self) -> None:
+        """No request reaches this server any more: its ports will be somebody else's."""
+        if self.route is not None:
+            self.route = None
+            with suppress(MydockerError):  # a gateway that is down asks when it comes back
+                await self.gateway.remove(self.user.name, self.name)
 
     async def _prepare_folders(self, plan: LaunchPlan, log: StartLog) -> LaunchPlan:
         """Make the folders that do not exist yet; afterwards the plan knows where they are."""
@@ -341,6 +395,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             # An image without a shell, say: Docker made the folder, with the image's own owner.
             self.log.warning("could not open the folders of %s: %s", self._log_name, ended.error)
         elif ended.state != "complete":
+            problem = await self._told_apart(problem)
             raise problem or LaunchFailed("folder-not-mounted", log_detail=ended.error)
         for mount in new:
             await self.catalogue.folder_prepared(
@@ -398,10 +453,26 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
                     log.say(task.step, _SENTENCES[task.step], progress=_PROGRESS[task.step])
         raise AssertionError("unreachable")
 
-    async def _address(self, task: Task, plan: LaunchPlan) -> str:
+    async def address_of(self, port: int) -> str:
+        """Where any port of the running container is reached.
+
+        Raises `port-out-of-reach` where it is not: published ports are those of the interfaces,
+        and a container's own address is known on this machine only.
+        """
+        task = self.watcher.task(self.service_id)
+        if task is None or not task.running:
+            raise NotFound("server-not-running")
+        if self.network_name or port in task.ports:
+            return await self._address(task, port)
+        address = await self.watcher.client.container_address(task.node_id, task.container_id)
+        if not address:
+            raise Refused("port-out-of-reach", port=str(port))
+        return f"http://{address}:{port}"
+
+    async def _address(self, task: Task, port: int) -> str:
         if self.network_name:
-            return f"http://{self.identity.service_name}:{plan.port}"
-        published = task.ports.get(plan.port)
+            return f"http://{self.identity.service_name}:{port}"
+        published = task.ports.get(port)
         address = await self.watcher.client.address(task.node_id)
         if not published or not address:
             raise LaunchFailed("node-lost", log_detail=f"no address of node {task.node_id}")
@@ -415,26 +486,31 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         if share is not None and await client.is_local(task.node_id):
             await client.set_cpu_weight(task.container_id, spec.cpu_weight(share))
 
-    async def _wait_for_answer(self, url: str, plan: LaunchPlan) -> None:
-        """Wait until the interface answers, or its container ends, or the time is over."""
+    async def _wait_for_answer(self, target: str, port: int) -> None:
+        """Wait until an interface answers, or its container ends, or the time is over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.answer_timeout
-        target = url + url_path_join(self.server.base_url, "api")
-        pause = 0.05
+        pause, status = 0.05, None
         while loop.time() < deadline:
-            if await _answers(target):
+            if (answer := await _answer(target)) is not None and answer < 500:
                 return
+            status = answer or status
             task = self.watcher.task(self.service_id)
             if task is not None and task.ended:
-                raise await self._failure(task) or LaunchFailed("container-exited", exit_code=0)
+                raise await self._early_end(task)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.5)
-        lines = await self.watcher.client.last_lines(self.service_id)
+        lines = self._redact(await self.watcher.client.last_lines(self.service_id))
+        seconds = self.answer_timeout
+        if status is not None:
+            raise LaunchFailed(
+                "interface-failing", status=str(status), seconds=seconds, log_lines=lines
+            )
         raise LaunchFailed(
             "not-answering",
-            port=str(plan.port),  # a name, not a quantity
-            seconds=self.answer_timeout,
-            log_lines=self._redact(lines),
+            port=str(port),  # a name, not a quantity
+            seconds=seconds,
+            log_lines=lines,
         )
 
     def _environment(self, plan: LaunchPlan) -> dict[str, str]:
@@ -480,7 +556,29 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         if isinstance(error, LaunchFailed) and not error.log_lines and task.container_id:
             lines = await watcher.client.last_lines(task.service_id)
             error.log_lines = self._redact(lines)
+        return await self._told_apart(error)
+
+    async def _early_end(self, task: Task) -> MydockerError:
+        """Why a server ended that was to go on: an exit code of 0 is a failure too, here."""
+        error = await self._failure(task)
+        if error is None:
+            lines = await self.watcher.client.last_lines(task.service_id)
+            error = LaunchFailed("container-exited", exit_code=0, log_lines=self._redact(lines))
         return error
+
+    async def _told_apart(self, error: MydockerError | None) -> MydockerError | None:
+        """A registry that does not answer is not an image that does not exist."""
+        if error is None or error.code != "image-not-found":
+            return error
+        trouble = await self.watcher.client.registry_trouble(self.image_name)
+        if not trouble:
+            return error
+        return LaunchFailed(
+            "registry-unreachable",
+            image=self.image_name,
+            registry=registry_of(self.image_name),
+            log_detail=trouble,
+        )
 
     async def _no_room(self, task: Task, service: dict[str, Any]) -> MydockerError:
         """Why no node is good enough, as far as can be known."""
@@ -552,6 +650,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             return self._end_if_time_is_over()
         # The hub will not call stop for what has ended, and clears our state.
         self._soon(self._bury(task, self.launch_id))
+        self._soon(self._close_door())
         self.service_id, self.launch_id = "", 0
         return task.exit_code or (0 if task.state == "complete" else 1)
 
@@ -604,6 +703,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         removed belongs to nobody then, and the watcher's sweep removes it later.
         """
         service_id = self.service_id
+        await self._close_door()
         try:
             await self.watcher.client.remove_service(service_id)
             async with asyncio.timeout(spec.STOP_GRACE.total_seconds() + 20):
@@ -655,6 +755,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             "image": self.image_name,
             "idle_limit": _seconds(self.idle_limit),
             "maximum": _seconds(self.maximum),
+            "route": self._seal.close(self.route.model_dump(mode="json")) if self.route else "",
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -664,6 +765,9 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         self.image_name = state.get("image", "")
         self.idle_limit = _duration(state.get("idle_limit"))
         self.maximum = _duration(state.get("maximum"))
+        if opened := self._seal.open(state.get("route", "")):
+            self.route = Route.model_validate(opened)
+            self.api_token = self.route.token.get_secret_value()
         if self.service_id:
             self.watcher.claim(self.service_id)
             self._by_service[self.service_id] = self
@@ -671,6 +775,12 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
     def clear_state(self) -> None:
         self.service_id = ""
         self.launch_id = 0
+        self.api_token = ""
+
+    @property
+    def _seal(self) -> Seal:
+        # The hub's database holds tokens as hashes only; a route holds one as it is.
+        return Seal(self.gateway_secret, "route")
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that nobody waits for; a failure is logged."""
@@ -736,12 +846,12 @@ def _in_words(wanted: dict[str, float], tr: Translator) -> Iterator[str]:
             yield tr.gettext("%(resource)s: %(count)s", resource=name, count=amount)
 
 
-async def _answers(url: str) -> bool:
-    """Whether a web server answers there, with anything but an error of its own."""
+async def _answer(url: str) -> int | None:
+    """The HTTP status that a web server answers with; None where nothing answers."""
     try:
         response = await AsyncHTTPClient().fetch(
             url, raise_error=False, follow_redirects=False, connect_timeout=2, request_timeout=5
         )
     except (OSError, HTTPClientError):
-        return False
-    return response.code < 500
+        return None
+    return None if response.code == 599 else response.code  # 599 is tornado's own: no answer

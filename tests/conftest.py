@@ -80,18 +80,26 @@ class start_hub:
     """Start a hub of our own configuration as a process, and end it."""
 
     def __init__(
-        self, state: Path, hub_id: str, connect_ip: str, *, config: str = "", catalogue: str = ""
+        self,
+        state: Path,
+        hub_id: str,
+        connect_ip: str,
+        *,
+        config: str = "",
+        catalogue: str = "",
+        install: str = "",
     ) -> None:
         self.state = state
         self.hub_id = hub_id
         self.connect_ip = connect_ip
         self.config = config
+        self.install = install  # further arguments of hubconfig.install; {gateway} is its port
         self.catalogue = catalogue or str(ROOT / "tests" / "catalogue.yaml")
-        self.ports = free_ports(4)
+        self.ports = free_ports(5)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningHub:
-        public, hub, proxy_api, catalogue = self.ports
+        public, hub, proxy_api, catalogue, gateway = self.ports
         environ = {
             **os.environ,
             "PATH": os.pathsep.join(
@@ -105,7 +113,8 @@ class start_hub:
             "from pathlib import Path\n"
             "from mydocker_hub import hubconfig\n"
             f"hubconfig.install(c, state=Path({str(self.state)!r}), hub_id={self.hub_id!r},\n"
-            f"    catalogue_port={catalogue}, demo=True)\n"
+            f"    catalogue_port={catalogue}, gateway_port={gateway}, demo=True,\n"
+            f"    public_url='http://localhost:{public}', {self.install.format(gateway=gateway)})\n"
             f"c.JupyterHub.bind_url = 'http://127.0.0.1:{public}'\n"
             f"c.JupyterHub.hub_bind_url = 'http://{self.connect_ip}:{hub}'\n"
             f"c.JupyterHub.hub_connect_ip = {self.connect_ip!r}\n"

@@ -8,9 +8,11 @@ value can never become a second word.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 COMMAND_MAX_LENGTH = 8192
 
@@ -27,7 +29,7 @@ _IMAGE = re.compile(
 
 _VARIABLE = re.compile(r"\{\{([^{}]*)\}\}")  # linear: a backtracking one can be made to hang
 _KNOWN_VARIABLE = re.compile(
-    r"USERNAME|PASSWORD|BASE_URL|USER_REDIRECT|(?:HOST|PORT)\['([1-9][0-9]{0,4})'\]"
+    r"USERNAME|PASSWORD|BASE_URL|(?:HOST|PORT|BASE_URL)\['([1-9][0-9]{0,4})'\]"
 )
 
 
@@ -49,10 +51,16 @@ def check_command(command: str) -> str:
     """Return a command template as it is, or raise ValueError saying what is wrong with it."""
     split(command)
     for name in sorted(variables(command)):
+        if name == "USER_REDIRECT":
+            # Whoever makes a link chooses it: a word of a command is no place for that.
+            raise ValueError(
+                "leave {{USER_REDIRECT}} out: what follows user-redirect/ in a join link "
+                "is opened in the first interface"
+            )
         if not _KNOWN_VARIABLE.fullmatch(name):
             raise ValueError(
                 f"{{{{{name}}}}} is not known: use {{{{USERNAME}}}}, {{{{PASSWORD}}}}, "
-                "{{BASE_URL}}, {{USER_REDIRECT}}, {{HOST['8888']}} or {{PORT['8888']}}"
+                "{{BASE_URL}}, {{BASE_URL['8888']}}, {{HOST['8888']}} or {{PORT['8888']}}"
             )
     return command
 
@@ -85,6 +93,47 @@ def variables(command: str) -> set[str]:
     # Of the words, not of the text: quotes may come between two braces.
     words = split(command) if command.strip() else []
     return {match[1].strip() for word in words for match in _VARIABLE.finditer(word)}
+
+
+def port_of(variable: str) -> int | None:
+    """The port that a variable such as `HOST['8888']` names."""
+    match = _KNOWN_VARIABLE.fullmatch(variable)
+    return int(match[1]) if match and match[1] else None
+
+
+_JUPYTER_SUBCOMMANDS = frozenset({"lab", "notebook", "server"})
+_JUPYTER_PROGRAMS = frozenset(
+    {"jupyter-lab", "jupyter-notebook", "jupyter-server", "start-notebook.py", "start-notebook.sh"}
+)
+_JUPYTER_PORT = 8888
+_WRAPPERS = frozenset({"tini", "start.sh", "exec"})
+
+
+@dataclass(frozen=True)
+class JupyterCommand:
+    """What a command that starts a Jupyter server says of it."""
+
+    port: int
+    base_url_set: bool
+
+
+def jupyter_command(words: list[str]) -> JupyterCommand | None:
+    """What `words` say if they start a Jupyter server themselves; not through a shell."""
+    names = [posixpath.basename(word) for word in words]
+    while names and (names[0] in _WRAPPERS or names[0].startswith("-")):
+        names.pop(0)  # tini -g -- jupyter lab
+    if names[:1] == ["jupyter"]:
+        if len(names) < 2 or names[1] not in _JUPYTER_SUBCOMMANDS:
+            return None
+    elif not names or names[0] not in _JUPYTER_PROGRAMS:
+        return None
+    port = _JUPYTER_PORT
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in {"--port", "--ServerApp.port"}:
+            value = value if equals else following
+            port = int(value) if value.isascii() and value.isdigit() else port
+    return JupyterCommand(port, base_url_set=any(".base_url" in word for word in words))
 
 
 # The quotes of {{HOST['8888']}} and the spaces of {{ PASSWORD }} belong to the template, not to

@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from .command import COMMAND_MAX_LENGTH, check_command, check_image, variables
+from .command import COMMAND_MAX_LENGTH, check_command, check_image, port_of, variables
 from .names import SLUG_MAX_LENGTH, SLUG_PATTERN
 
 Language = Literal["fr", "en"]
@@ -209,14 +209,43 @@ class InterfaceKind(StrEnum):
     WEB = "web"
 
 
+class Prefix(StrEnum):
+    """What a `web` interface makes of the path at which people see it.
+
+    `keep`: it was told its path (`{{BASE_URL}}`) and gets requests as they are, as Jupyter wants
+    it. `strip`: it knows nothing of it and gets `/`, as most web servers want it.
+    """
+
+    KEEP = "keep"
+    STRIP = "strip"
+
+
+class SignIn(StrEnum):
+    """How the gateway shows a `web` interface the server's secret, so that nobody types it.
+
+    `jupyter`: as the token of `--IdentityProvider.token={{PASSWORD}}`. `code-server`: as the
+    session of `HASHED_PASSWORD={{PASSWORD}}`. `basic`: user name and password of HTTP.
+    """
+
+    NONE = "none"
+    JUPYTER = "jupyter"
+    CODE_SERVER = "code-server"
+    BASIC = "basic"
+
+
 class Interface(Model):
-    """One way into a running environment."""
+    """One way into a running environment.
+
+    `prefix` and `sign_in` are for kind `web`; left out, `launch` decides from the command.
+    """
 
     name: Slug
     title: Title
     kind: InterfaceKind = InterfaceKind.HUB
     port: Port = 8888
     path: Annotated[PlainText, StringConstraints(pattern=r"^/[^\s?#\\]*$", max_length=200)] = "/"
+    prefix: Prefix | None = None
+    sign_in: SignIn | None = None
 
     @field_validator("path")
     @classmethod
@@ -224,6 +253,12 @@ class Interface(Model):
         if path.startswith("//") or ".." in path.split("/"):
             raise ValueError("a path starts with one / and has no ..")
         return path
+
+    @model_validator(mode="after")
+    def _only_for_web(self) -> Self:
+        if self.kind is InterfaceKind.HUB and (self.prefix or self.sign_in):
+            raise ValueError("prefix and sign_in are for kind web: leave them out")
+        return self
 
 
 class Resources(Model):
@@ -425,22 +460,39 @@ class Environment(Model):
         names = [interface.name for interface in interfaces]
         if len(set(names)) != len(names):
             raise ValueError("each interface needs a name of its own")
-        hub_ports = {item.port for item in interfaces if item.kind is InterfaceKind.HUB}
-        if len(hub_ports) > 1:
+        if len({interface.kind for interface in interfaces}) > 1:
+            raise ValueError(
+                "give all interfaces one kind: hub for jupyterhub-singleuser, else web"
+            )
+        ports = {interface.port for interface in interfaces}
+        if len(ports) > 1 and interfaces[0].kind is InterfaceKind.HUB:
             raise ValueError("the interfaces of kind hub are one server: give them one port")
+        if len(ports) > 1 and "proxy" in names:
+            raise ValueError("proxy/… leads to any port already: choose another name")
+        for port in ports:
+            same = {(item.prefix, item.sign_in) for item in interfaces if item.port == port}
+            if len(same) > 1:
+                raise ValueError(f"give the interfaces of port {port} one prefix and one sign_in")
         return interfaces
 
     @model_validator(mode="after")
     def _variables_that_mean_something(self) -> Self:
-        gateway_only = {
-            name
-            for name in variables(self.command or "")
-            if name.startswith(("HOST", "PORT")) or name == "USER_REDIRECT"
-        }
-        if gateway_only and all(item.kind is InterfaceKind.HUB for item in self.interfaces):
-            names = ", ".join(sorted(gateway_only))
+        used = variables(self.command or "")
+        of_ports = {name for name in used if "[" in name}
+        if of_ports and self.kind is InterfaceKind.HUB:
+            names = ", ".join(sorted(of_ports))
             raise ValueError(f"leave {names} out of the command: only kind web interfaces have it")
+        for name in sorted(of_ports):
+            if port_of(name) not in {interface.port for interface in self.interfaces}:
+                raise ValueError(
+                    f"{{{{{name}}}}} is the port of no interface: add one, or leave it"
+                )
         return self
+
+    @property
+    def kind(self) -> InterfaceKind:
+        """The kind of all interfaces."""
+        return self.interfaces[0].kind
 
     @property
     def main_interface(self) -> Interface:

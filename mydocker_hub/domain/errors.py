@@ -63,7 +63,10 @@ CODES: dict[str, Entry] = {
     "not-found": Entry(404, N_("There is nothing at this address.")),
     "environment-unknown": Entry(
         404,
-        N_("The environment “%(environment)s” does not exist, or is not open to you."),
+        N_(
+            "The environment “%(environment)s” does not exist, or is not open to you. "
+            "Ask the person who told you of it for an invitation link."
+        ),
     ),
     "join-link-unknown": Entry(
         404,
@@ -108,7 +111,7 @@ CODES: dict[str, Entry] = {
         403,
         N_(
             "The environment “%(title)s” is not ready yet: "
-            "only the people who work on it can start it."
+            "only the people who work on it can start it. Ask them when it opens."
         ),
     ),
     # what happened meanwhile
@@ -126,11 +129,11 @@ CODES: dict[str, Entry] = {
         N_("“%(name)s” is still used by %(count)s environment(s): change these first."),
     ),
     # what failed during a start
-    "interface-unsupported": Entry(
+    "public-address-unknown": Entry(
         501,
         N_(
-            "“%(title)s” is reached through the gateway, which this hub does not run. "
-            "Please tell its operators."
+            "This environment needs to know the public address of this service, "
+            "which is not set. Please tell its operators."
         ),
     ),
     "image-not-found": Entry(
@@ -139,6 +142,15 @@ CODES: dict[str, Entry] = {
             "The image “%(image)s” was not found on the machine that was to run it, "
             "nor in its registry. Please tell the environment's maintainer."
         ),
+    ),
+    "registry-unreachable": Entry(
+        503,
+        N_(
+            "The image “%(image)s” is not on the machine that was to run it, and its registry "
+            "(%(registry)s) does not answer. Try again in a few minutes; if it goes on, tell the "
+            "operators."
+        ),
+        permanent=False,
     ),
     "no-node-fits": Entry(
         503,
@@ -173,10 +185,18 @@ CODES: dict[str, Entry] = {
     "not-answering": Entry(
         504,
         N_(
-            "The environment runs, but what it shows did not answer on port %(port)s "
-            "within %(seconds)s seconds. Try again; if it goes on, tell its maintainer."
+            "The environment runs, but nothing answered on port %(port)s within %(seconds)s "
+            "seconds. Try again; if it goes on, tell its maintainer: it has to listen on 0.0.0.0, "
+            "not on 127.0.0.1 only."
         ),
         permanent=False,
+    ),
+    "interface-failing": Entry(
+        502,
+        N_(
+            "The environment runs, but what it shows answered with nothing but errors "
+            "(HTTP %(status)s) for %(seconds)s seconds. Please tell its maintainer."
+        ),
     ),
     "start-timeout": Entry(
         504,
@@ -187,6 +207,50 @@ CODES: dict[str, Entry] = {
         permanent=False,
     ),
     "start-cancelled": Entry(499, N_("The start was cancelled."), permanent=False),
+    # at the door of a running server
+    "server-not-yours": Entry(
+        403,
+        N_(
+            "This is the server of another person. "
+            "Ask that person to share it with you, or start your own from your dashboard."
+        ),
+    ),
+    "server-not-running": Entry(
+        404,
+        N_("No server runs at this address. Start the environment from your dashboard."),
+    ),
+    "interface-lost": Entry(
+        502,
+        N_(
+            "The environment does not answer at the moment. Wait a little and load the page again; "
+            "if it goes on, stop the environment on your dashboard and start it again."
+        ),
+        permanent=False,
+    ),
+    "port-silent": Entry(
+        502,
+        N_(
+            "Nothing answers on port %(port)s of your environment. Start your program there; "
+            "if it runs already, let it listen on 0.0.0.0, not on 127.0.0.1."
+        ),
+        permanent=False,
+    ),
+    "port-out-of-reach": Entry(
+        501,
+        N_(
+            "Port %(port)s cannot be reached on the machine that runs your environment. "
+            "Ask its maintainer to declare it as an interface."
+        ),
+    ),
+    "cross-site": Entry(
+        403,
+        N_("Another site sent this request, so that it was refused. Open the page yourself."),
+    ),
+    "sign-in-interrupted": Entry(
+        400,
+        N_("The sign-in was not finished in time. Open the environment again."),
+        permanent=False,
+    ),
     # how a running server ended
     "idle": Entry(
         410,
@@ -234,6 +298,16 @@ CODES: dict[str, Entry] = {
     "catalogue-unavailable": Entry(
         503,
         N_("The catalogue of environments does not answer. Try again in a minute."),
+        permanent=False,
+    ),
+    "gateway-unavailable": Entry(
+        503,
+        N_("The gateway to the environments does not answer. Try again in a minute."),
+        permanent=False,
+    ),
+    "hub-unavailable": Entry(
+        503,
+        N_("The sign-in does not answer. Wait a little and load the page again."),
         permanent=False,
     ),
     "too-many-starts": Entry(

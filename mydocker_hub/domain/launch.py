@@ -9,13 +9,23 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from enum import StrEnum
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, field_serializer
 
 from . import names
-from .command import render, split, variables
-from .environment import ComputeType, Environment, InterfaceKind, Model, Resources, Title
+from .command import jupyter_command, port_of, render, split, variables
+from .environment import (
+    ComputeType,
+    Environment,
+    Interface,
+    InterfaceKind,
+    Model,
+    Prefix,
+    Resources,
+    SignIn,
+    Title,
+)
 from .errors import Conflict, Invalid, Refused
 from .people import Person
 
@@ -43,6 +53,43 @@ class FolderMount(Model):
     node: str | None = None
 
 
+class Place(Model):
+    """Where people find a server.
+
+    `base_url` is its path at the hub, such as `/user/alice/jupyterlab-python/`; `public_url` the
+    hub's scheme and host, empty where operators did not say. With `wildcard_url`, such as
+    `https://*.env.example.org`, each port has an origin of its own, named by `label`.
+    """
+
+    base_url: str
+    public_url: str = ""
+    wildcard_url: str = ""
+    label: str = ""
+
+    def origin(self, port: int) -> str:
+        """The origin of a port of its own, or "" without a wildcard domain."""
+        return self.wildcard_url.replace("*", f"{port}-{self.label}")
+
+
+class Endpoint(Model):
+    """A port that the gateway leads to. People see it `prefix` below the server's address; the
+    container is asked for it below `base_path`, which is `/` where the prefix is stripped."""
+
+    name: str
+    port: int
+    prefix: str
+    base_path: str
+    sign_in: SignIn
+
+
+class Entrance(Model):
+    """An interface as people choose it; `path` is below the server's address."""
+
+    name: str
+    title: Title
+    path: str
+
+
 class LaunchPlan(Model):
     """What to start. `command` is None where the image's own command is meant."""
 
@@ -57,6 +104,8 @@ class LaunchPlan(Model):
     kind: InterfaceKind
     port: int
     path: str
+    endpoints: tuple[Endpoint, ...] = ()
+    entrances: tuple[Entrance, ...] = ()
     folders: tuple[FolderMount, ...]
     resources: Resources
     constraints: tuple[str, ...] = ()
@@ -64,6 +113,11 @@ class LaunchPlan(Model):
     idle_limit: timedelta | None = None
     maximum: timedelta | None = None
     secret: SecretStr | None = None
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The container's ports that people reach, the main one first."""
+        return tuple(endpoint.port for endpoint in self.endpoints) or (self.port,)
 
     @field_serializer("secret", when_used="json")
     def _reveal(self, secret: SecretStr | None) -> str | None:
@@ -136,25 +190,31 @@ def plan(
     folders: tuple[FolderMount, ...],
     launch_id: int,
     version: int,
-    base_url: str,
+    place: Place,
     secret: SecretStr,
 ) -> LaunchPlan:
     """The launch plan of an environment for a person.
 
-    `base_url` is the server's path on the hub, such as `/user/alice/jupyterlab-python/`. `secret`
-    is fresh; it is handed on only where the command asks for it.
+    `secret` is fresh; it is handed on only where the command asks for it. A Jupyter server behind
+    the gateway that was not told its path is told it here, by an option after its others.
 
-    Raises `Refused` where the environment's interface needs a part that is not there.
+    Raises `Refused` where the command names the public address and nobody has set it.
     """
     interface = environment.main_interface
-    if any(one.kind is not InterfaceKind.HUB for one in environment.interfaces):
-        raise Refused("interface-unsupported", title=environment.title)
+    used = variables(environment.command or "")
+    words = split(environment.command) if environment.command else None
+    jupyter = jupyter_command(words) if words else None
+    endpoints = _endpoints(environment, place) if environment.kind is InterfaceKind.WEB else ()
+    if words is not None and jupyter and not jupyter.base_url_set:
+        for endpoint in endpoints:
+            if endpoint.port == jupyter.port and endpoint.base_path != "/":
+                words.append(f"--ServerApp.base_url={endpoint.base_path}")
     values = {
         "USERNAME": person.name,
         "PASSWORD": secret.get_secret_value(),
-        "BASE_URL": base_url,
+        "BASE_URL": endpoints[0].base_path if endpoints else place.base_url,
+        **_of_ports(used, endpoints, place),
     }
-    used = variables(environment.command or "")
     return LaunchPlan(
         launch_id=launch_id,
         environment=environment.slug,
@@ -162,13 +222,13 @@ def plan(
         title=environment.title,
         server=names.server_name(environment.slug),
         image=environment.image,
-        command=(
-            tuple(render(split(environment.command), values)) if environment.command else None
-        ),
+        command=tuple(render(words, values)) if words is not None else None,
         variables={**thread_variables(environment.resources.cpu_limit), **environment.variables},
         kind=interface.kind,
         port=interface.port,
         path=quote(interface.path),
+        endpoints=endpoints,
+        entrances=entrances(environment),
         folders=folders,
         resources=environment.resources,
         constraints=compute_type.constraints + pinning(folders),
@@ -177,6 +237,82 @@ def plan(
         maximum=environment.lifetime.maximum,
         secret=secret if "PASSWORD" in used else None,
     )
+
+
+def entrances(environment: Environment) -> tuple[Entrance, ...]:
+    """The interfaces of an environment as people choose them."""
+    prefixes = _prefixes(environment)
+    return tuple(
+        Entrance(
+            name=interface.name,
+            title=interface.title,
+            path=prefixes[interface.port] + quote(interface.path).lstrip("/"),
+        )
+        for interface in environment.interfaces
+    )
+
+
+def main_prefix(environment: Environment) -> str:
+    """Where the main interface's port is seen, below the server's address: "" or `lab/`."""
+    return _prefixes(environment)[environment.main_interface.port]
+
+
+def _prefixes(environment: Environment) -> dict[int, str]:
+    """The path of each port below the server's address: none for an only one."""
+    first: dict[int, str] = {}
+    for interface in environment.interfaces:
+        first.setdefault(interface.port, f"{interface.name}/")
+    return first if len(first) > 1 else dict.fromkeys(first, "")
+
+
+def _endpoints(environment: Environment, place: Place) -> tuple[Endpoint, ...]:
+    prefixes = _prefixes(environment)
+    interfaces = {interface.port: interface for interface in reversed(environment.interfaces)}
+    return tuple(
+        _endpoint(environment, interfaces[port], prefix, place) for port, prefix in prefixes.items()
+    )
+
+
+def _endpoint(
+    environment: Environment, interface: Interface, prefix: str, place: Place
+) -> Endpoint:
+    port = interface.port
+    used = variables(environment.command or "")
+    jupyter = jupyter_command(split(environment.command)) if environment.command else None
+    is_jupyter = jupyter is not None and jupyter.port == port
+    is_main = port == environment.main_interface.port
+    told = is_jupyter or f"BASE_URL['{port}']" in used or (is_main and "BASE_URL" in used)
+    keep = interface.prefix is Prefix.KEEP if interface.prefix else told
+    sign_in = SignIn.JUPYTER if is_jupyter and "PASSWORD" in used else SignIn.NONE
+    return Endpoint(
+        name=interface.name,
+        port=port,
+        prefix=prefix,
+        # An origin of its own needs no path.
+        base_path=place.base_url + prefix if keep and not place.wildcard_url else "/",
+        sign_in=interface.sign_in or sign_in,
+    )
+
+
+def _of_ports(used: set[str], endpoints: tuple[Endpoint, ...], place: Place) -> dict[str, str]:
+    """The values of `HOST['n']`, `PORT['n']` and `BASE_URL['n']`."""
+    base_paths = {endpoint.port: endpoint.base_path for endpoint in endpoints}
+    values = {}
+    for name in used:
+        port = port_of(name)
+        if port is None:
+            continue
+        if name.startswith("BASE_URL"):
+            values[name] = base_paths[port]
+            continue
+        address = urlsplit(place.origin(port) or place.public_url)
+        if not address.hostname:
+            raise Refused("public-address-unknown")
+        if name.startswith("HOST"):
+            values[name] = address.hostname
+        else:
+            values[name] = str(address.port or (443 if address.scheme == "https" else 80))
+    return values
 
 
 def pinning(folders: tuple[FolderMount, ...]) -> tuple[str, ...]:

@@ -52,6 +52,11 @@ def preparation_name(volume: str) -> str:
     return _name("mydocker-prepare", (volume,), readable="")
 
 
+def origin_label(hub: str, user: str, server: str) -> str:
+    """What names a server in the host names of a wildcard domain: `8888-LABEL.example.org`."""
+    return _digest(("origin", hub, user, server))
+
+
 def dedicated_volume(hub: str, user: str, environment_slug: str) -> str:
     """The volume of a person's folder for one environment."""
     return _name(

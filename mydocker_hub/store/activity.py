@@ -63,7 +63,7 @@ def begin_launch(
     person: Person,
     environment: str,
     server: str,
-    base_url: str,
+    place: launch.Place,
     hub: str,
     secret: SecretStr,
     now: datetime,
@@ -111,7 +111,7 @@ def begin_launch(
         folders=mounts,
         launch_id=row.id,
         version=found.version,
-        base_url=base_url,
+        place=place,
         secret=secret,
     )
     _enrol(session, found, person, now, None, starting=True)

@@ -14,17 +14,20 @@ from typing import Any, TypeVar
 
 import docker
 import requests
+from docker.auth import resolve_repository_name
 from docker.errors import APIError, DockerException
 from urllib3.exceptions import HTTPError
 
 from ..domain.errors import Unavailable
 from .spec import HUB_LABEL
-from .tasks import Task, read_task
+from .tasks import Task, read_task, registry_is_silent
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_SECONDS = 15
+REGISTRY_TIMEOUT_SECONDS = 8
+REGISTRY_MEMORY_SECONDS = 30  # a class whose registry is down asks it once, not thirty times
 
 
 class NameTaken(Exception):
@@ -44,6 +47,8 @@ class SwarmClient:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="docker")
         self._node_id: str | None = None
         self._addresses: dict[str, str] = {}
+        self._asking_registries = asyncio.Lock()  # one thread at most waits for a registry
+        self._silent_registries: dict[str, tuple[float, str]] = {}
         self.calls = 0
 
     async def create_service(self, spec: dict[str, Any]) -> str:
@@ -73,8 +78,12 @@ class SwarmClient:
 
     async def tasks(self, hub: str) -> list[Task]:
         """All tasks of this hub's Swarm services: one call, however many there are."""
-        raw = await self._call(lambda api: api.tasks(filters={"label": f"{HUB_LABEL}={hub}"}))
-        return [read_task(item) for item in raw]
+
+        def read(api: docker.APIClient) -> list[Task]:
+            raw = api.tasks(filters={"label": f"{HUB_LABEL}={hub}"})
+            return [read_task(item) for item in raw]
+
+        return await self._call(read)
 
     async def services(self, hub: str) -> list[dict[str, Any]]:
         """This hub's Swarm services as the engine describes them."""
@@ -106,6 +115,37 @@ class SwarmClient:
             log.warning("no log of Swarm service %s: %s", service_id, error)
             return ""
 
+    async def registry_trouble(self, image: str) -> str:
+        """Why the registry of an image cannot be had; nothing where it knows no such image.
+
+        For after a failure: Swarm says "No such image" of both (moby #33521). The engine is asked
+        once, for all who ask meanwhile and for some time afterwards.
+        """
+        registry = registry_of(image)
+        loop = asyncio.get_running_loop()
+        async with self._asking_registries:
+            until, trouble = self._silent_registries.get(registry, (0.0, ""))
+            if loop.time() < until:
+                return trouble
+            trouble, lasts = await self._call(lambda _: self._ask_registry(image))
+            if lasts:
+                until = loop.time() + REGISTRY_MEMORY_SECONDS
+                self._silent_registries[registry] = (until, trouble)
+            return trouble
+
+    def _ask_registry(self, image: str) -> tuple[str, bool]:
+        # With a connection of its own, since it has a time limit of its own.
+        with self._connect(timeout=REGISTRY_TIMEOUT_SECONDS) as api:
+            try:
+                api.inspect_distribution(image)
+            except APIError as error:
+                reason = error.explanation or str(error)
+                silent = registry_is_silent(error.status_code or 500, reason)
+                return (reason if silent else ""), silent
+            except requests.ReadTimeout:
+                return f"no answer within {REGISTRY_TIMEOUT_SECONDS} seconds", True
+        return "it answers the manager, but the node could not pull from it", False
+
     async def is_local(self, node_id: str) -> bool:
         """Whether a node is the engine that we talk to."""
         return node_id == await self._own_node()
@@ -118,6 +158,20 @@ class SwarmClient:
             nodes = await self.nodes()
             self._addresses = {node["ID"]: node["Status"].get("Addr", "") for node in nodes}
         return self._addresses.get(node_id, "")
+
+    async def container_address(self, node_id: str, container_id: str) -> str:
+        """The address of a container of this machine, or "" for one that is elsewhere."""
+        if not (await self.is_local(node_id) and self._talks_to_this_machine()):
+            return ""
+
+        def inspect(api: docker.APIClient) -> str:
+            try:
+                networks = api.inspect_container(container_id)["NetworkSettings"]["Networks"]
+            except APIError:
+                return ""  # it ended meanwhile
+            return next((one["IPAddress"] for one in networks.values() if one["IPAddress"]), "")
+
+        return await self._call(inspect)
 
     async def set_cpu_weight(self, container_id: str, shares: int) -> None:
         """Give a container of this engine its CPU shares, which a Swarm service cannot name."""
@@ -141,12 +195,19 @@ class SwarmClient:
 
         return await self._call(inspect)
 
-    def out_of_memory_events(self, hub: str) -> Iterator[dict[str, Any]]:
-        """An endless blocking iterator of this engine's `oom` events; for a thread of its own."""
+    def container_events(self, hub: str) -> Iterator[dict[str, Any]]:
+        """What happens to this hub's containers on this engine (`start`, `die`, `oom`).
+
+        Blocks, and does not end: for a thread of its own.
+        """
         with self._connect(timeout=None) as api:
             yield from api.events(
                 decode=True,
-                filters={"event": "oom", "type": "container", "label": f"{HUB_LABEL}={hub}"},
+                filters={
+                    "event": ["start", "die", "oom"],
+                    "type": "container",
+                    "label": f"{HUB_LABEL}={hub}",
+                },
             )
 
     def close(self) -> None:
@@ -184,3 +245,11 @@ class SwarmClient:
             raise Unavailable("engine-unavailable", log_detail=str(error)) from error
         except (requests.RequestException, HTTPError, DockerException, OSError) as error:
             raise Unavailable("engine-unavailable", log_detail=str(error)) from error
+
+
+def registry_of(image: str) -> str:
+    """The registry that an image's name leads to: `docker.io` where it names none."""
+    try:
+        return str(resolve_repository_name(image)[0])
+    except DockerException:  # no name that Docker takes
+        return image.partition("/")[0]

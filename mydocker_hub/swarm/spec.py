@@ -100,8 +100,8 @@ def server_spec(
     """The keyword arguments of `docker.APIClient.create_service` for a server.
 
     `environment` is what the hub gives the server; the plan's variables come first and cannot
-    replace it. Without `network`, the port is published on the node that runs the server, on a
-    port that Docker chooses; with it, the server is reached by its name on that network.
+    replace it. Without `network`, its ports are published on the node that runs the server, as
+    ports that Docker chooses; with it, the server is reached by its name on that network.
     """
     extras = extras or Extras()
     labels = identity.labels(plan, "server")
@@ -129,7 +129,9 @@ def server_spec(
     )
     endpoint: dict[str, Any] = {"mode": "dnsrr"}
     if not network:
-        endpoint["ports"] = {None: (plan.port, "tcp", "host")}
+        endpoint["ports"] = [
+            {"Protocol": "tcp", "TargetPort": port, "PublishMode": "host"} for port in plan.ports
+        ]
     return _service(
         identity.service_name,
         labels,

@@ -179,6 +179,16 @@ def _amounts(resources: Mapping[str, Any] | None) -> dict[str, float]:
     return amounts
 
 
+# What an engine answers with a 500 although the registry has spoken: who asks may not have it.
+_NOT_FOR_US = re.compile(r"no basic auth credentials|unauthorized|denied|authentication required")
+
+
+def registry_is_silent(status: int, reason: str) -> bool:
+    """Whether a registry could not be asked for an image, by the engine's answer to
+    `GET /distribution/{image}/json`; otherwise it has answered that there is no such image."""
+    return status >= 500 and not _NOT_FOR_US.search(reason)
+
+
 _MOUNT_FAILED = "error while mounting volume"
 _MOUNT = re.compile(r"mount|volume|^create ", re.IGNORECASE)
 

@@ -2,8 +2,9 @@
 
 Swarm sends no events about tasks (moby #37403), so somebody has to ask. Here one loop asks for all:
 a tick is one call however many servers there are, quick while something starts, slow otherwise.
-Spawners read memory. When the engine does not answer, the last view stands: what is unknown is
-alive, since taking a running server for dead would throw its person out.
+Events of the containers on the engine's own node make it look again at once; containers elsewhere
+are seen by the next tick. Spawners read memory. When the engine does not answer, the last view
+stands: what is unknown is alive, since taking a running server for dead would throw its person out.
 """
 
 from __future__ import annotations
@@ -22,12 +23,29 @@ from .tasks import Task, newest
 
 log = logging.getLogger(__name__)
 
+QUICKEST_SECONDS = 0.03
 QUICK_SECONDS = 0.25
 SLOW_SECONDS = 5.0
+LONGEST_REST_SECONDS = 1.0
+STIRRED_SECONDS = 1.0  # Swarm notes what a container does a tenth of a second later, or two
 SWEEP_AFTER = timedelta(minutes=2)
 SWEEP_EVERY_SECONDS = 60.0
 SILENCE_SECONDS = 30.0  # an engine that restarts, or a Swarm that elects a leader, needs less
 _GONE_AFTER_SECONDS = 3.0  # a service that was just made may have no task for a moment
+
+
+def pause(*, busy: bool, call_seconds: float, still_seconds: float) -> tuple[float, float]:
+    """Seconds from one tick to the next: at least, and at most where nothing asks for one before.
+
+    `busy` says that somebody waits for news, `call_seconds` how long the last call took, and
+    `still_seconds` for how long nothing has changed.
+    """
+    # An engine that answers slowly has work to do: two thirds of the time it is left alone.
+    at_least = min(max(QUICKEST_SECONDS, 2 * call_seconds), LONGEST_REST_SECONDS)
+    if not busy:
+        return at_least, max(at_least, SLOW_SECONDS)
+    # What has not changed for a second need not be noticed within an eighth of that.
+    return at_least, max(at_least, min(still_seconds / 8, QUICK_SECONDS))
 
 
 class Watcher:
@@ -47,6 +65,7 @@ class Watcher:
         self.hub = hub
         self._tasks: dict[str, Task] = {}
         self._asked_at = -1.0  # loop time at which the view's call was sent
+        self._changed_at = self._stirred_at = -STIRRED_SECONDS  # loop times
         self._ticked = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._quick = 0
@@ -143,6 +162,7 @@ class Watcher:
     @contextmanager
     def _quickly(self) -> Any:
         self._quick += 1
+        self._changed_at = asyncio.get_running_loop().time()
         self._wanted.set()
         try:
             yield
@@ -151,9 +171,11 @@ class Watcher:
 
     async def _run(self) -> None:
         failing = False
-        next_sweep = asyncio.get_running_loop().time() + SWEEP_AFTER.total_seconds()
+        loop = asyncio.get_running_loop()
+        next_sweep = loop.time() + SWEEP_AFTER.total_seconds()
         while True:
-            started = asyncio.get_running_loop().time()
+            started = loop.time()
+            self._wanted.clear()
             try:
                 await self._tick()
                 if started > next_sweep:
@@ -168,17 +190,22 @@ class Watcher:
                 failing = True
             except Exception:
                 log.exception("while watching the Swarm")
-            self._wanted.clear()
-            if self._quick:
-                await asyncio.sleep(QUICK_SECONDS)
-            else:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), SLOW_SECONDS)
+            now = loop.time()
+            at_least, at_most = pause(
+                busy=self._quick > 0 or now - self._stirred_at < STIRRED_SECONDS,
+                call_seconds=now - started,
+                still_seconds=now - max(self._changed_at, self._stirred_at),
+            )
+            await asyncio.sleep(at_least)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), at_most - at_least)
 
     async def _tick(self) -> None:
         asked_at = asyncio.get_running_loop().time()
         tasks = newest(await self.client.tasks(self.hub))
         async with self._ticked:
+            if tasks != self._tasks:
+                self._changed_at = asked_at
             self._tasks = tasks
             self._asked_at = asked_at
             self.ticks += 1
@@ -206,17 +233,21 @@ class Watcher:
         # The engine's event stream blocks; other nodes' events are the node agent's to report.
         while not loop.is_closed():
             try:
-                for event in self.client.out_of_memory_events(self.hub):
+                for event in self.client.container_events(self.hub):
                     attributes = event.get("Actor", {}).get("Attributes", {})
                     service_id = attributes.get("com.docker.swarm.service.id")
                     if service_id:
-                        loop.call_soon_threadsafe(self._note_out_of_memory, service_id)
+                        loop.call_soon_threadsafe(self._note, str(event.get("Action")), service_id)
             except RuntimeError:
                 return  # the loop was closed
             except Exception as error:
                 log.debug("the engine's event stream ended: %s", error)
             threading.Event().wait(SLOW_SECONDS)
 
-    def _note_out_of_memory(self, service_id: str) -> None:
-        self._out_of_memory.add(service_id)
-        self._on_out_of_memory(service_id)
+    def _note(self, action: str, service_id: str) -> None:
+        if action == "oom":
+            self._out_of_memory.add(service_id)
+            self._on_out_of_memory(service_id)
+        else:
+            self._stirred_at = asyncio.get_running_loop().time()
+            self._wanted.set()

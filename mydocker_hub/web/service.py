@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import jinja2
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated, UserNotAllowed
-from jupyterhub.utils import url_path_join
+from jupyterhub.utils import url_escape_path, url_path_join
 from pydantic import BaseModel
 from tornado.httputil import HTTPServerRequest
 from tornado.log import access_log, app_log
@@ -70,6 +70,10 @@ class HubAddresses:
     @property
     def hub(self) -> str:
         return url_path_join(self.base_url, "hub/")
+
+    def server(self, user: str, server: str) -> str:
+        """The address of a person's server, with a / at its end."""
+        return url_path_join(self.base_url, "user", url_escape_path(user), server) + "/"
 
 
 class ServiceHandler(HubOAuthenticated, RequestHandler):

@@ -11,12 +11,13 @@ from ...domain import names
 from ...domain.access import Standing, may_delete, may_edit, may_see, may_start
 from ...domain.environment import ComputeType, Environment, JoinLink
 from ...domain.errors import Invalid, Refused
-from ...domain.launch import LaunchPlan
+from ...domain.launch import LaunchPlan, Place, entrances, main_prefix
 from ...domain.people import Person
 from ...store import activity, editing, reading
 from ...store.database import Database, Session
 from ...store.reading import Found
 from ...web.operations import Answer, Call, Operation
+from ...web.service import HubAddresses
 from .models import (
     Choice,
     ChoiceList,
@@ -38,13 +39,24 @@ from .models import (
 
 @dataclass(frozen=True)
 class Context:
-    """What the operations need beside the database session: whose hub this is."""
+    """What the operations need beside the database session: whose hub this is, and where."""
 
     database: Database
     hub: str
+    addresses: HubAddresses
+    public_url: str = ""
+    wildcard_url: str = ""
 
 
 ApiCall = Call[Context]
+
+
+def landing(addresses: HubAddresses, person: Person, environment: Environment) -> str:
+    """Where a person goes once their server is ready: its only interface, or the choice."""
+    found = entrances(environment)
+    if len(found) > 1:
+        return f"{addresses.service_prefix}open/{environment.slug}"
+    return addresses.server(person.name, names.server_name(environment.slug)) + found[0].path
 
 
 def visible(session: Session, slug: str, person: Person) -> Found:
@@ -218,7 +230,12 @@ def launch(session: Session, call: ApiCall) -> Answer:
         person=request.person,
         environment=request.environment,
         server=request.server,
-        base_url=request.base_url,
+        place=Place(
+            base_url=request.base_url,
+            public_url=call.context.public_url,
+            wildcard_url=call.context.wildcard_url,
+            label=names.origin_label(call.context.hub, request.person.name, request.server),
+        ),
         hub=call.context.hub,
         secret=SecretStr(secrets.token_urlsafe(32)),
         now=call.now,
@@ -252,14 +269,14 @@ def launch_ended(session: Session, call: ApiCall) -> Answer:
 def look_at_join_link(session: Session, call: ApiCall) -> Answer:
     person = call.body.person
     found = activity.look_at_join_link(session, call.path["key"], person, call.now)
-    return Answer(_join_answer(found, new=not found.standing.enrolled))
+    return Answer(_join_answer(call, found, new=not found.standing.enrolled))
 
 
 def join(session: Session, call: ApiCall) -> Answer:
     person = call.body.person
     before = activity.look_at_join_link(session, call.path["key"], person, call.now)
     found = activity.join(session, call.path["key"], person, call.now)
-    return Answer(_join_answer(found, new=not before.standing.enrolled))
+    return Answer(_join_answer(call, found, new=not before.standing.enrolled))
 
 
 def choices(session: Session, call: ApiCall) -> Answer:
@@ -281,7 +298,7 @@ def folder(session: Session, call: ApiCall) -> Answer:
     return Answer()
 
 
-def _join_answer(found: Found, *, new: bool) -> JoinAnswer:
+def _join_answer(call: ApiCall, found: Found, *, new: bool) -> JoinAnswer:
     environment = found.environment
     return JoinAnswer(
         environment=environment.slug,
@@ -289,7 +306,8 @@ def _join_answer(found: Found, *, new: bool) -> JoinAnswer:
         icon=environment.icon,
         sheet=environment.sheet,
         server=names.server_name(environment.slug),
-        main_path=environment.main_interface.path,
+        landing=landing(call.context.addresses, call.body.person, environment),
+        main_prefix=main_prefix(environment),
         new=new,
     )
 

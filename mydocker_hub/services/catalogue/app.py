@@ -27,6 +27,8 @@ class Settings:
     base_url: str
     service_prefix: str
     demo: bool
+    public_url: str = ""
+    wildcard_url: str = ""
 
     @classmethod
     def from_environ(cls) -> Settings:
@@ -39,6 +41,8 @@ class Settings:
             base_url=os.environ.get("JUPYTERHUB_BASE_URL", "/"),
             service_prefix=os.environ["JUPYTERHUB_SERVICE_PREFIX"],
             demo=os.environ.get("MYDOCKER_DEMO") == "1",
+            public_url=os.environ.get("MYDOCKER_PUBLIC_URL", ""),
+            wildcard_url=os.environ.get("MYDOCKER_WILDCARD_URL", ""),
         )
 
 
@@ -74,7 +78,13 @@ def make_app(settings: Settings, database: Database) -> Application:
         static_path=str(share_path("static")),
         static_url_prefix=prefix + "static/",
         cookie_secret=hashlib.sha256(b"cookie" + settings.hub_secret.encode()).digest(),
-        context=api.Context(database=database, hub=settings.hub),
+        context=api.Context(
+            database=database,
+            hub=settings.hub,
+            addresses=HubAddresses(settings.base_url, prefix),
+            public_url=settings.public_url,
+            wildcard_url=settings.wildcard_url,
+        ),
         hub_secret=settings.hub_secret,
         hub_api_url=settings.hub_api_url,
         addresses=HubAddresses(settings.base_url, prefix),

@@ -128,14 +128,19 @@ class PersonRequest(Model):
 
 
 class JoinAnswer(Model):
-    """Where a join link leads. `new` says that the person was not enrolled before."""
+    """Where a join link leads. `new` says that the person was not enrolled before.
+
+    `landing` is the address once the server is ready; what follows `user-redirect/` in a link goes
+    below `main_prefix` of the server.
+    """
 
     environment: Slug
     title: Title
     icon: str
     sheet: Sheet
     server: str
-    main_path: str
+    landing: str
+    main_prefix: str
     new: bool
 
 

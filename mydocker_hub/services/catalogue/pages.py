@@ -251,9 +251,7 @@ class StartAction(Action):
                 environment=slug,
             )
         home = f"{url_escape_path(person.name)}/{server}"
-        target = url_path_join(
-            self.addresses.base_url, "user", home, quote(environment.main_interface.path)
-        )
+        target = api.landing(self.addresses, person, environment)
         self.redirect(
             f"{self.addresses.hub}spawn-pending/{home}?next={quote(target, safe='')}", status=303
         )

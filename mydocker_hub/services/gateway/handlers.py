@@ -1,0 +1,134 @@
+"""What the gateway's handlers have in common, and those that answer the hub alone."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+from urllib.parse import unquote
+
+from jupyterhub.utils import get_browser_protocol, url_path_join
+from pydantic import ValidationError
+from tornado.log import app_log
+from tornado.web import HTTPError, RequestHandler
+
+from ...domain.errors import MydockerError, NotFound, Refused
+from ...domain.route import Route
+from ...web import i18n
+from ...web.problems import CONTENT_TYPE, as_error, problem
+from ...web.service import summary
+from .state import Gateway
+
+
+class GatewayHandler(RequestHandler):
+    """What both doors share: errors in words, nothing of tornado's own headers."""
+
+    @property
+    def gateway(self) -> Gateway:
+        gateway: Gateway = self.settings["gateway"]
+        return gateway
+
+    def compute_etag(self) -> str | None:
+        return None
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, MydockerError | HTTPError):
+            app_log.info("%s: %s", summary(self.request), error)
+        else:
+            app_log.error("%s", summary(self.request), exc_info=(kind, error, trace))
+
+    @property
+    def translator(self) -> i18n.Translator:
+        return i18n.translator(
+            i18n.choose_language(
+                self.get_cookie(i18n.COOKIE), self.request.headers.get("Accept-Language")
+            )
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = as_error(kwargs["exc_info"][1]) if "exc_info" in kwargs else NotFound()
+        self.set_status(error.status)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        if error.status == 503:
+            self.set_header("Retry-After", "5")
+        if self._has_body:
+            self.set_header("Connection", "close")  # some of the body may still be on its way
+        self.set_header("Content-Language", self.translator.lang)
+        if self._for_a_person():
+            self._write_page(error)
+        else:
+            self.set_header("Content-Type", CONTENT_TYPE)
+            self.write(problem(error, self.translator).model_dump_json())
+        self.finish()
+
+    def _for_a_person(self) -> bool:
+        return self.request.headers.get(
+            "Sec-Fetch-Mode", "navigate"
+        ) == "navigate" and "text/html" in self.request.headers.get("Accept", "")
+
+    def _write_page(self, error: MydockerError) -> None:
+        settings = self.gateway.settings
+        origin = settings.public_url
+        # Only the hub's own styles, and nothing that runs: a page between people and containers.
+        self.set_header(
+            "Content-Security-Policy",
+            f"default-src 'none'; style-src 'self' {origin}; img-src 'self' {origin}; "
+            f"font-src 'self' {origin}; frame-ancestors 'self'; base-uri 'none'",
+        )
+        translator = self.translator
+        self.write(
+            self.gateway.templates.get_template("gateway/error.html").render(
+                tr=translator,
+                _=translator.gettext,
+                gettext=translator.gettext,
+                ngettext=translator.ngettext,
+                lang=translator.lang,
+                error=error,
+                hub=f"{origin}{url_path_join(settings.base_url, 'hub/')}",
+                catalogue=f"{origin}{url_path_join(settings.base_url, 'services/catalogue/')}",
+            )
+        )
+
+    @property
+    def _has_body(self) -> bool:
+        headers = self.request.headers
+        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+    @property
+    def _reads(self) -> bool:
+        return self.request.method in {"GET", "HEAD"}
+
+    @property
+    def _scheme(self) -> str:
+        scheme: str = get_browser_protocol(self.request)
+        return scheme
+
+
+class HubDoor(GatewayHandler):
+    """`/-/…`: what the hub says, under the secret that both know."""
+
+    def prepare(self) -> None:
+        scheme, _, sent = self.request.headers.get("Authorization", "").partition(" ")
+        expected = self.gateway.settings.secret
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), expected.encode()):
+            raise Refused("sign-in-needed")
+
+
+class RoutesHandler(HubDoor):
+    """`PUT /-/routes`: a server runs."""
+
+    def put(self) -> None:
+        try:
+            route = Route.model_validate_json(self.request.body)
+        except ValidationError as error:
+            raise as_error(error) from None
+        self.gateway.routes.add(route)
+        self.set_status(204)
+
+
+class RouteHandler(HubDoor):
+    """`DELETE /-/routes/USER/SERVER`: a server runs no more."""
+
+    def delete(self, user: str, server: str) -> None:
+        self.gateway.routes.remove(unquote(user), unquote(server))
+        self.set_status(204)
