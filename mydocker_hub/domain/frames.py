@@ -6,11 +6,10 @@ sends, because an open tab that says "I am still here" is nobody at work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-HEAD_BYTES = 16
+HEAD_BYTES = 64  # what `presence` looks at
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,15 @@ class Frame:
 
 
 class FrameReader:
-    """Reads frames from pieces of a stream, cut anywhere; keeps less than 40 bytes."""
+    """Reads frames from pieces of a stream, cut anywhere; keeps less than 100 bytes."""
 
     def __init__(self) -> None:
         self._start = b""  # of the frame that has begun: its header, and its payload's head
         self._skip = 0  # bytes of a payload that are still to come and not looked at
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def feed(self, data: bytes) -> list[Frame]:
         """The frames whose heads are complete with `data`, in order."""
+        frames = []
         while data:
             if self._skip:
                 skipped = min(self._skip, len(data))
@@ -45,7 +45,8 @@ class FrameReader:
             self._start += taken
             data = data[len(taken) :]
             if len(self._start) == self._wanted():
-                yield self._frame()
+                frames.append(self._frame())
+        return frames
 
     def _wanted(self) -> int:
         """Bytes of header and head, as far as known: more is known with every part."""

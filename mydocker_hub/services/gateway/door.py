@@ -142,22 +142,21 @@ class Door(SignInHandler):
         if self._upload is None or self._finished:
             return
         if self._passing is None:
-            self._passing = self._start_passing()
+            self._passing = asyncio.create_task(self._pass_on())
         await self._upload.put(chunk)
-
-    def _start_passing(self) -> asyncio.Task[None]:
-        return asyncio.create_task(self._pass_on())
 
     async def _through(self, *path: str) -> None:
         if self._upload is None:
             await self._decide()
-            if not self._finished:
-                await self._pass_on()
-            return
-        if self._passing is None:  # a body that turned out to be empty
-            self._passing = self._start_passing()
-        await self._upload.end()
-        await self._passing
+            if self._finished:
+                return
+        if self._passing is None:
+            self._passing = asyncio.create_task(self._pass_on())
+        if self._upload is not None:
+            await self._upload.end()
+        await asyncio.wait([self._passing])
+        if not self._passing.cancelled():
+            self._passing.result()  # raises what it raised
 
     get = head = post = put = patch = delete = options = _through
     propfind = proppatch = mkcol = copy = move = lock = unlock = report = search = _through
@@ -167,6 +166,7 @@ class Door(SignInHandler):
             self._passing.cancel()
 
     async def _pass_on(self) -> None:
+        """Ask the container and answer; a task, so that it ends when the browser leaves."""
         route, target, outside = self._plan
         try:
             address = await self._address(route, target)
@@ -180,7 +180,8 @@ class Door(SignInHandler):
                     still_allowed=lambda: self._still_allowed(route),
                 )
                 return
-            if request_shows_person(self.request.method or "", self.request.headers):
+            method = self.request.method or ""
+            if request_shows_person(method, target.path, self.request.headers):
                 self.gateway.presence.seen(route)
             await http(self.gateway.containers, self, inside, outside, self._upload)
         except Lost as error:
@@ -189,6 +190,9 @@ class Door(SignInHandler):
                     "port-silent", port=str(target.port), log_detail=str(error)
                 ) from error
             raise Unavailable("interface-lost", log_detail=str(error)) from error
+        finally:
+            if self._upload is not None:
+                self._upload.close()  # nobody wants what is still to come
 
     async def _address(self, route: Route, target: ToEndpoint | ToPort) -> str:
         port = target.endpoint.port if isinstance(target, ToEndpoint) else target.port

@@ -154,10 +154,7 @@ async def http(
         if not begun:
             raise Lost(f"{type(error).__name__}: {error}") from error
         app_log.info("%s: cut in the middle: %r", summary(handler.request), error)
-        cut(handler)
-    finally:
-        if upload is not None:
-            upload.close()
+        _cut(handler)
 
 
 def _as_sent(value: str) -> str:
@@ -168,7 +165,7 @@ def _as_sent(value: str) -> str:
         return value
 
 
-def cut(handler: RequestHandler) -> None:
+def _cut(handler: RequestHandler) -> None:
     """End the browser's connection."""
     connection: Any = handler.request.connection
     if connection is not None and connection.stream is not None:
@@ -227,7 +224,7 @@ async def websocket(
     reader = FrameReader()
 
     def look(data: bytes) -> None:
-        if any(frame_shows_person(frame) for frame in reader.feed(data)):
+        if any(frame_shows_person(frame, inside.target) for frame in reader.feed(data)):
             on_presence()
 
     watching = asyncio.create_task(_watch(still_allowed))
