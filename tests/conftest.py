@@ -7,6 +7,7 @@ bears the hub's own label and is removed at the end.
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -26,6 +27,7 @@ from .hub import RunningHub
 
 ROOT = Path(__file__).parent.parent
 SAMPLE_IMAGE = "mydocker/jupyterlab-python:1"
+VSCODE_IMAGE = "mydocker/jupyterlab-vscode:1"
 TINY_IMAGE = "mydocker-test/busybox:1"
 
 # Its own session, so that Ctrl-C reaches pytest alone, and it answers SIGINT although bash
@@ -47,6 +49,13 @@ def sample_image(engine: docker.DockerClient) -> str:
     """The image of the environment “JupyterLab et Python”; `scripts/up --image-only` makes it."""
     engine.images.get(SAMPLE_IMAGE)
     return SAMPLE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def vscode_image(engine: docker.DockerClient) -> str:
+    """JupyterLab and VS Code, which know nothing of the hub; `scripts/up --image-only` makes it."""
+    engine.images.get(VSCODE_IMAGE)
+    return VSCODE_IMAGE
 
 
 @pytest.fixture(scope="session")
@@ -212,13 +221,21 @@ def remove_all(engine: docker.DockerClient, hub_id: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that nobody listens on at the moment.
+
+    Below those that the kernel gives to whoever connects somewhere, and Docker to containers
+    (net.ipv4.ip_local_port_range): one of them may be taken by the time that it is used.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 

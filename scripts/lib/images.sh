@@ -1,9 +1,11 @@
 # shellcheck shell=bash disable=SC2153  # ROOT and STATE are the caller's
-# Building the sample image: sourced by scripts/up and scripts/test after common.sh.
+# Building the sample images: sourced by scripts/up and scripts/test after common.sh.
 
 SAMPLE_IMAGE=mydocker/jupyterlab-python:1
 DEBIAN_BASE=mydocker/debian-base:12
 SAMPLE_DIR=$ROOT/images/jupyterlab-python
+VSCODE_IMAGE=mydocker/jupyterlab-vscode:1
+VSCODE_DIR=$ROOT/images/jupyterlab-vscode
 BASE_DIR=$ROOT/images/debian-base
 DEBIAN_MIRROR=${MYDOCKER_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 # What the base needs is put in by debootstrap, so that no apt runs inside a build.
@@ -43,9 +45,9 @@ build_client() {
     "Install one: Debian's docker.io, or docker-buildx-plugin for Docker's own packages."
 }
 
-# build_image TAG DIR BASE SUM: with this machine's way to the package index (pip
-# settings, certificates) shown to the build as secrets: they reach no layer. SUM
-# stays on the image, to tell later whether its source has changed.
+# build_image TAG DIR BASE SUM: with this machine's way to the package indexes (pip's
+# and npm's settings, certificates) shown to the build as secrets: they reach no layer.
+# SUM stays on the image, to tell later whether its source has changed.
 build_image() {
   local tag=$1 dir=$2 base=$3 sum=$4 client secrets log=$STATE/build.log
   client=$(build_client)
@@ -57,9 +59,11 @@ build_image() {
   local ca=${PIP_CERT:-${SSL_CERT_FILE:-}}
   [ -z "$ca" ] || cp -L "$ca" "$secrets/ca.pem"
   MYDOCKER_BUILD_CA=$ca machine pip-settings >"$secrets/pip.conf"
+  MYDOCKER_BUILD_CA=$ca machine npm-settings >"$secrets/npmrc"
   # the host's network: some engines' bridge has no way out
   DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=plain "$client" build --progress plain --network host \
     --secret "id=pip.conf,src=$secrets/pip.conf" --secret "id=ca.pem,src=$secrets/ca.pem" \
+    --secret "id=npmrc,src=$secrets/npmrc" \
     --build-arg "BASE=$base" --label "mydocker.source=$sum" -t "$tag" "$dir" >"$log" 2>&1 </dev/null \
     || { rm -rf "$secrets"; die_with_log "$log" "the image $tag could not be built."; }
   rm -rf "$secrets"
@@ -156,4 +160,25 @@ ensure_sample_image() {
   say "Building the sample image $SAMPLE_IMAGE (usually 1 to 3 minutes); the log: $STATE/build.log"
   build_image "$SAMPLE_IMAGE" "$SAMPLE_DIR" "$BASE" "$source"
   save_cached jupyterlab-python "$sum" "$SAMPLE_IMAGE"
+}
+
+# ---------------------------------------------------------------- the one with several interfaces
+
+# Built on the sample image, of which the machine then needs the layers only once.
+ensure_vscode_image() {
+  local source sum present
+  ensure_sample_image
+  source=$(inputs_checksum "$VSCODE_DIR" "$(machine image-source "$SAMPLE_IMAGE")")
+  present=$(machine image-source "$VSCODE_IMAGE")
+  case $present in
+    "$source" | unmarked) return 0 ;;
+  esac
+  [ -z "$present" ] || say "images/jupyterlab-vscode, or what it is built on, has changed since its image was built"
+  has docker || die "the image $VSCODE_IMAGE is missing, and there is no docker client here to build it." \
+    "Install one (Debian: docker.io), or build images/jupyterlab-vscode elsewhere and load it into the engine."
+  sum=$(inputs_checksum "$VSCODE_DIR" "$(docker image inspect --format '{{.Id}}' "$SAMPLE_IMAGE")")
+  if load_cached jupyterlab-vscode "$sum"; then return 0; fi
+  say "Building the image $VSCODE_IMAGE (usually 3 to 5 minutes); the log: $STATE/build.log"
+  build_image "$VSCODE_IMAGE" "$VSCODE_DIR" "$SAMPLE_IMAGE" "$source"
+  save_cached jupyterlab-vscode "$sum" "$VSCODE_IMAGE"
 }

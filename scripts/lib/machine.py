@@ -196,6 +196,49 @@ def pip_settings() -> int:
     return 0
 
 
+def npm_settings() -> int:
+    """The machine's npm settings as an .npmrc that also holds inside an image build.
+
+    Only what concerns reaching the registry, from npm's own files and variables.
+    """
+    settings: dict[str, str] = {}
+    for path in _npm_files():
+        with contextlib.suppress(OSError), open(path) as lines:
+            for line in lines:
+                key, _, value = line.partition("=")
+                if value and _reaches_registry(key.strip()):
+                    settings[key.strip()] = os.path.expandvars(value.strip())
+    for variable, value in os.environ.items():
+        key = variable.lower().removeprefix("npm_config_").replace("_", "-")
+        if variable.lower().startswith("npm_config_") and _reaches_registry(key) and value:
+            settings[key] = value
+    if os.path.isfile(os.environ.get("MYDOCKER_BUILD_CA", "")):
+        settings["cafile"] = "/run/secrets/ca.pem"
+    for key, value in settings.items():
+        print(f"{key}={value}")
+    return 0
+
+
+def _npm_files() -> list[str]:
+    """npm's settings of the machine and of the person: later ones win."""
+    import shutil
+    import subprocess
+
+    files = []
+    if npm := shutil.which("npm"):
+        command = [npm, "config", "get", "globalconfig"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        files.append(answer.stdout.strip())
+    own = os.environ.get("NPM_CONFIG_USERCONFIG") or os.path.expanduser("~/.npmrc")
+    return [*files, own]
+
+
+def _reaches_registry(key: str) -> bool:
+    return key.startswith(("//", "@")) or key in {
+        "registry", "proxy", "https-proxy", "noproxy", "strict-ssl", "fetch-timeout",
+    }  # fmt: skip
+
+
 def main(arguments: list[str]) -> int:
     commands = {
         "engine": engine,
@@ -207,6 +250,7 @@ def main(arguments: list[str]) -> int:
         "listener": listener,
         "wait-http": wait_http,
         "pip-settings": pip_settings,
+        "npm-settings": npm_settings,
     }
     try:
         return commands[arguments[0]](*arguments[1:])

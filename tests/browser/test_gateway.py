@@ -1,0 +1,119 @@
+"""Environments that know nothing of the hub, in a real browser: through the gateway."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+
+import docker
+import pytest
+from playwright.sync_api import expect
+
+from ..conftest import ROOT, remove_all, start_hub
+from ..hub import RunningHub
+
+
+@pytest.fixture(scope="module")
+def hub(
+    engine: docker.DockerClient,
+    bridge_address: str,
+    tiny_image: str,
+    sample_image: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningHub]:
+    hub_id = f"test-{secrets.token_hex(4)}"
+    catalogue = str(ROOT / "tests" / "gateway.yaml")
+    state = tmp_path_factory.mktemp("gateway")
+    with start_hub(state, hub_id, bridge_address, catalogue=catalogue) as running:
+        yield running
+    remove_all(engine, hub_id)
+
+
+def test_the_page_s_own_command(window, anew) -> None:
+    """JupyterLab of an unmodified image: no password typed; kernels and terminals work."""
+    anew("alice")
+    student = window("alice")
+    student.open("/join/PagePagePagePagePage")
+    student.wait_for_landing("/user/alice/page/lab")
+    lab = student.page
+    expect(lab.get_by_role("menuitem", name="Fichier")).to_be_visible(timeout=60_000)
+
+    # A terminal, and in it a web server.
+    lab.locator(".jp-LauncherCard", has_text="Terminal").click()
+    # its shell has set the tab's title: it is there
+    expect(lab.get_by_role("tab", name="jovyan@")).to_be_visible(timeout=30_000)
+    lab.locator(".jp-Terminal").click()
+    lab.keyboard.type("python3 -m http.server 8000 --directory /etc\n")
+
+    # A notebook with a kernel.
+    student.open("/user/alice/page/lab?reset")
+    lab.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+    expect(lab.locator("#jp-bottom-panel")).to_contain_text("Inactif", timeout=60_000)  # the kernel
+    lab.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+    lab.keyboard.type("print(6*7)")
+    lab.keyboard.press("Shift+Enter")
+    expect(lab.locator(".jp-OutputArea-output pre").first).to_have_text("42\n", timeout=60_000)
+
+    # A web server that the person starts inside.
+    student.page = other = student.context.new_page()
+    student.open("/user/alice/page/proxy/8000/")
+    other.get_by_role("link", name="alternatives/").click()
+    other.wait_for_url("**/user/alice/page/proxy/8000/alternatives/")
+    student.open("/user/alice/page/proxy/8001/")
+    expect(other.get_by_role("heading", level=1)).to_have_text("Cela n’a pas fonctionné")
+    expect(other.locator("main")).to_contain_text("port 8001")
+
+
+def test_two_interfaces(window, anew, vscode_image) -> None:
+    """JupyterLab and VS Code in one container: a page to choose, as long as it runs."""
+    anew("alice")
+    student = window("alice")
+    page = student.page
+    student.open("/join/StudioStudioStudioSt")
+    student.wait_for_landing("/services/catalogue/open/studio")
+    choice = page.url
+
+    page.get_by_role("link", name="VS Code").click()
+    student.wait_for_landing("/user/alice/studio/vscode/")
+    expect(page.get_by_role("treeitem", name=".bashrc")).to_be_visible(timeout=60_000)
+    page.keyboard.press("F1")
+    page.locator(".quick-input-widget input[type=text]").fill(">Terminal: Create New Terminal")
+    page.locator(".quick-input-list-row", has_text="Terminal: Create New Terminal").first.click()
+    expect(page.locator(".xterm-screen")).to_be_visible(timeout=30_000)
+    page.locator(".xterm-screen").click()
+    page.wait_for_timeout(2000)  # until its shell is there, which nothing on the page shows
+    page.keyboard.type("touch de-vscode.txt\n")
+    expect(page.get_by_role("treeitem", name="de-vscode.txt")).to_be_visible(timeout=30_000)
+
+    page.goto(choice)
+    page.get_by_role("link", name="JupyterLab").click()
+    student.wait_for_landing("/user/alice/studio/jupyterlab/lab")
+    expect(page.locator(".jp-DirListing-item", has_text="de-vscode.txt")).to_be_visible(
+        timeout=60_000
+    )
+
+    # The server's own address leads to the choice.
+    student.open("/user/alice/studio/")
+    assert page.url == choice
+
+
+def test_another_student_and_nobody(window, anew) -> None:
+    anew("alice", "bob")
+    owner = window("alice")
+    owner.open("/join/WebWebWebWebWebWebWe")
+    owner.wait_for_landing("/user/alice/web/")
+    expect(owner.page.get_by_role("heading", name="bonjour")).to_be_visible()
+
+    other = window("bob")
+    answer = other.open("/user/alice/web/")
+    assert answer is not None and answer.status == 403
+    expect(other.page.locator("main")).not_to_contain_text("bonjour")
+
+    nobody = window()
+    nobody.open("/user/alice/web/index.html?a=1")
+    assert nobody.path == "/hub/login"
+    nobody.page.get_by_role("button", name="Alice").click()
+    nobody.wait_for_landing("/user/alice/web/index.html?a=1")
+    expect(nobody.page.get_by_role("heading", name="bonjour")).to_be_visible()
+    assert re.search(r"/user/alice/web/index.html\?a=1$", nobody.page.url)
