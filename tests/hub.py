@@ -8,7 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,11 @@ class Visitor:
 
     def progress(self, name: str, seconds: float = 60) -> list[dict[str, Any]]:
         """What the waiting page is told, until the start has ended."""
+        return list(self.listen(name, seconds))
+
+    def listen(self, name: str, seconds: float = 60) -> Iterator[dict[str, Any]]:
+        """The same, as it is told."""
         token = _xsrf(self.get("/hub/home").text)
-        events = []
         with self.session.get(
             f"{self.hub.url}/hub/api/users/{self.name}/servers/{name}/progress",
             params={"_xsrf": token},
@@ -132,10 +135,9 @@ class Visitor:
             timeout=seconds,
         ) as stream:
             assert stream.status_code == 200, stream.text
-            for line in stream.iter_lines():
+            for line in stream.iter_lines(chunk_size=1):
                 if line.startswith(b"data: "):
-                    events.append(json.loads(line[6:]))
-        return events
+                    yield json.loads(line[6:])
 
     def dashboard(self, language: str = "fr") -> str:
         """The text of the dashboard, with plain spaces and without its markup."""
@@ -160,3 +162,17 @@ def _xsrf(page: str) -> str:
     match = re.search(r'name="_xsrf" value="([^"]+)"|xsrf_token: "([^"]+)"', page)
     assert match, page[:2000]
     return match[1] or match[2]
+
+
+def processes(hub: RunningHub) -> dict[int, str]:
+    """The processes below a hub: id and command."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found[int(folder.name)] = (parent, command)
+    below = {hub.process.pid}
+    for _ in range(5):
+        below |= {pid for pid, (parent, _) in found.items() if parent in below}
+    return {pid: found[pid][1] for pid in below if pid in found}

@@ -249,7 +249,6 @@ CODES: dict[str, Entry] = {
     "sign-in-interrupted": Entry(
         400,
         N_("The sign-in was not finished in time. Open the environment again."),
-        permanent=False,
     ),
     # how a running server ended
     "idle": Entry(

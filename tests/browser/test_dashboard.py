@@ -64,26 +64,6 @@ def test_a_card_from_start_to_leave(window, anew) -> None:
     expect(page.get_by_role("link", name="Ouvrir Petit")).to_be_hidden()
 
 
-def test_each_interface_has_its_button(window, anew) -> None:
-    anew("bob")
-    teacher = window("bob", lang="en")
-    page = teacher.page
-    teacher.open("/join/TwoTwoTwoTwoTwoTwoTw")
-    teacher.wait_for_landing("/user/bob/two/lab")
-    teacher.open(DASHBOARD)
-    card = teacher.card("two")
-    expect(card).to_contain_text(re.compile(r"Interfaces:\s+JupyterLab, Files"))
-    expect(card.get_by_role("link", name="Open JupyterLab")).to_have_attribute(
-        "href", "/user/bob/two/lab"
-    )
-    card.get_by_role("link", name="Open Files").click()
-    teacher.wait_for_landing("/user/bob/two/lab/tree")
-    teacher.open(DASHBOARD)
-    card.get_by_role("button", name="Stop Two interfaces").click()
-    expect(card.locator(".badge")).to_have_text(re.compile("stopped"), timeout=45_000)
-    expect(page.get_by_role("link", name="Open Files")).to_have_count(0)
-
-
 # --- starts that fail or are cancelled -----------------------------------------------------------
 
 
@@ -93,7 +73,7 @@ def test_each_interface_has_its_button(window, anew) -> None:
         (
             "no-image",
             "Sans image",
-            "L’image « mydocker-test/does-not-exist:1 » n’a été trouvée ni sur la machine",
+            "L’image « 127.0.0.1:1/does-not-exist:1 » n’est pas sur la machine",
             "",
         ),
         ("exits", "S'arrête", "(code de sortie 3)", "no licence found"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import signal
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import docker
 import pytest
 from playwright.sync_api import expect
 
 from ..conftest import ROOT, remove_all, start_hub
-from ..hub import RunningHub
+from ..hub import RunningHub, Visitor, processes
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +121,50 @@ def test_another_student_and_nobody(window, anew) -> None:
     nobody.wait_for_landing("/user/alice/web/index.html?a=1")
     expect(nobody.page.get_by_role("heading", name="bonjour")).to_be_visible()
     assert re.search(r"/user/alice/web/index.html\?a=1$", nobody.page.url)
+
+
+def test_an_open_tab_is_nobody_at_work(window, anew, hub) -> None:
+    """Activity is what a person does; and a gateway that is restarted drops nobody's sign-in."""
+    anew("alice")
+    student = window("alice")
+    lab = student.page
+    student.open("/join/PagePagePagePagePage")
+    student.wait_for_landing("/user/alice/page/lab")
+    lab.locator(".jp-LauncherCard", has_text="Terminal").click(timeout=60_000)
+    expect(lab.get_by_role("tab", name="jovyan@")).to_be_visible(timeout=30_000)
+
+    # JupyterLab asks for its kernels, folders and terminals meanwhile, and keeps its layout.
+    lab.wait_for_timeout(3_000)
+    left = datetime.now(UTC)
+    lab.wait_for_timeout(25_000)
+    end_gateway(hub)  # which reports what it has seen before it ends
+    with hub.signed_in("alice") as visitor:
+        assert last_activity(visitor) <= left
+
+        # It is back, without a sign-in; and a key in the terminal is somebody at work.
+        student.open("/user/alice/page/lab")
+        expect(lab.get_by_role("tab", name="jovyan@")).to_be_visible(timeout=60_000)
+        lab.locator(".jp-Terminal").click()
+        lab.wait_for_timeout(3_000)
+        back = datetime.now(UTC)
+        lab.keyboard.type("l")
+        lab.wait_for_timeout(500)
+        end_gateway(hub)
+        assert last_activity(visitor) >= back
+
+
+def last_activity(visitor: Visitor) -> datetime:
+    server = visitor.server("page")
+    assert server is not None
+    return datetime.fromisoformat(server["last_activity"])
+
+
+def end_gateway(hub: RunningHub) -> None:
+    """End the gateway as an operator would, and wait until its keeper has started another."""
+    begun = hub.log().count("gateway listens on")
+    (pid,) = [pid for pid, command in processes(hub).items() if "services.gateway" in command]
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while hub.log().count("gateway listens on") == begun:
+        assert time.monotonic() < deadline, "no gateway came back"
+        time.sleep(0.1)
