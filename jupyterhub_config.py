@@ -17,6 +17,10 @@ hubconfig.install(
     demo=True,
     hub_id=os.environ.get("MYDOCKER_HUB_ID", "mydocker"),
     database_url=os.environ.get("MYDOCKER_DATABASE_URL", ""),
+    public_url=os.environ.get("MYDOCKER_PUBLIC_URL", "http://localhost:8000"),
+    # With a wildcard domain each interface of kind web has an origin of its own. Browsers find
+    # names under localhost on this machine: http://*.localhost:8011 works without DNS.
+    wildcard_url=os.environ.get("MYDOCKER_WILDCARD_URL", ""),
 )
 
 # The demonstration lets anybody in, so that only this machine may reach it.

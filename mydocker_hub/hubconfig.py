@@ -147,7 +147,8 @@ def check_addresses(public_url: str, wildcard_url: str) -> None:
     for name, url in (("public_url", public_url), ("wildcard_url", wildcard_url)):
         parts = urlsplit(url)
         whole = f"{parts.scheme}://{parts.netloc}" == url
-        if url and not (whole and parts.scheme in {"http", "https"} and parts.hostname):
+        host_only = parts.hostname and "@" not in parts.netloc
+        if url and not (whole and parts.scheme in {"http", "https"} and host_only):
             raise ValueError(f"{name} is a scheme and a host, such as https://hub.example.org")
     if not wildcard_url:
         return
@@ -156,6 +157,8 @@ def check_addresses(public_url: str, wildcard_url: str) -> None:
     host = urlsplit(wildcard_url).hostname or ""
     if not host.startswith("*.") or "*" in host[1:]:
         raise ValueError("wildcard_url has one * as its first label: https://*.env.example.org")
+    if (urlsplit(public_url).hostname or "").endswith(host[1:]):
+        raise ValueError("wildcard_url covers the hub's own name: give it a domain of its own")
 
 
 def _already(section: Any, name: str) -> list[Any]:

@@ -154,6 +154,9 @@ class JoinHandler(MydockerHandler):
             await asyncio.wait([spawner._stop_future], timeout=_STOP_WAIT_SECONDS)
             spawner = user.get_or_create_spawner(server, title, replace_failed=True)
         if spawner.ready and await spawner.poll_and_notify() is None:
+            if not path:  # what runs may be an older version, with other interfaces
+                catalogue = self.settings["template_vars"]["catalogue_url"]
+                target = url_path_join(catalogue, "open", where["environment"])
             self.redirect(target)
             return
         if not spawner.pending:

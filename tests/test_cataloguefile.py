@@ -26,8 +26,10 @@ from mydocker_hub.domain.environment import (
     Lifetime,
     Link,
     Maintainer,
+    Prefix,
     Resources,
     Sheet,
+    SignIn,
     Status,
     Storage,
     Text,
@@ -528,18 +530,25 @@ sheets = st.builds(
     ),
     links=several(st.builds(Link, title=titles, url=st.just("https://example.org/a?b=c#d"))),
 )
-interfaces = several(
-    st.builds(
+
+
+@st.composite
+def interfaces(draw):
+    kind = draw(st.sampled_from(InterfaceKind))  # all of an environment have one
+    is_web = kind is InterfaceKind.WEB
+    one = st.builds(
         Interface,
         name=slugs,
         title=titles,
-        kind=st.sampled_from(InterfaceKind),
+        kind=st.just(kind),
         port=st.just(8888),
         path=st.sampled_from(["/", "/lab", "/é"]),
-    ),
-    least=1,
-    unique_by=lambda interface: interface.name,
-)
+        prefix=st.just(draw(optional(st.sampled_from(Prefix))) if is_web else None),
+        sign_in=st.just(draw(optional(st.sampled_from(SignIn))) if is_web else None),
+    )
+    return draw(several(one, least=1, unique_by=lambda interface: interface.name))
+
+
 compute_types = st.builds(
     ComputeType,
     slug=slugs,
@@ -580,7 +589,7 @@ def catalogues(draw):
                         max_size=2,
                     )
                 ),
-                interfaces=draw(interfaces),
+                interfaces=draw(interfaces()),
                 resources=draw(resources([item.slug for item in types])),
                 storage=Storage(
                     dedicated=draw(st.sampled_from([None, "/home/jovyan"])),

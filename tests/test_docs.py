@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import re
 import shlex
@@ -88,11 +89,19 @@ def test_traits() -> None:
 def test_scopes(tmp_path: Path) -> None:
     config = Config()
     hubconfig.install(config, state=tmp_path)
-    (service,) = config.JupyterHub.services
-    (role,) = config.JupyterHub.load_roles
-    scopes = {*service["oauth_client_allowed_scopes"], *role["scopes"], "self"} - {"self"}
+    scopes = {
+        scope
+        for part in (*config.JupyterHub.services, *config.JupyterHub.load_roles)
+        for scope in (*part.get("oauth_client_allowed_scopes", ()), *part.get("scopes", ()))
+        if scope != "self"
+    }
     page = OPERATORS / "security.md"
     assert {name for name in in_first_columns(page) if ":" in name or "!" in name} == scopes
+
+
+def test_arguments_of_install() -> None:
+    explained = in_first_columns(OPERATORS / "configuration.md")
+    assert set(inspect.signature(hubconfig.install).parameters) <= explained
 
 
 def test_environment_variables() -> None:
@@ -129,9 +138,11 @@ def options(parser: argparse.ArgumentParser) -> Iterator[str]:
 def test_template_variables() -> None:
     page = in_first_columns(OPERATORS / "catalogue.md")
     documented = {name[2:-2] for name in page if name.startswith("{{")}
-    known = command._KNOWN_VARIABLE.pattern.replace("(?:HOST|PORT)", "HOST").split("|")
     assert all(command._KNOWN_VARIABLE.fullmatch(name) for name in documented)
-    assert len(documented) == len(known) + 1  # HOST and PORT share a pattern
+    plain, of_a_port = command._KNOWN_VARIABLE.pattern.split("|(?:")
+    names = {*plain.split("|")}
+    names |= {f"{name}['8888']" for name in of_a_port.partition(")")[0].split("|")}
+    assert documented == names
 
 
 def test_fields_of_the_catalogue_file() -> None:

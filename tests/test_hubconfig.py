@@ -38,7 +38,81 @@ def catalogue(c: Config) -> dict:
     return next(service for service in c.JupyterHub.services if service["name"] == "catalogue")
 
 
+def gateway(c: Config) -> dict:
+    return next(service for service in c.JupyterHub.services if service["name"] == "gateway")
+
+
 # --- install -------------------------------------------------------------------------------------
+
+
+def test_the_gateway_has_no_rights(tmp_path: Path) -> None:
+    service = gateway(install(tmp_path))
+    # no address at the proxy, no sign-in of its own, no scopes
+    assert set(service) == {"name", "command", "display", "environment"}
+    assert service["environment"]["MYDOCKER_GATEWAY_HOST"] == "127.0.0.1"
+
+
+def test_the_gateway_and_the_spawner_know_each_other(tmp_path: Path) -> None:
+    c = install(tmp_path, gateway_port=1234)
+    assert c.SwarmEnvironmentSpawner.gateway_url == "http://127.0.0.1:1234"
+    assert gateway(c)["environment"]["MYDOCKER_GATEWAY_PORT"] == "1234"
+    secret = c.SwarmEnvironmentSpawner.gateway_secret
+    assert gateway(c)["environment"]["MYDOCKER_GATEWAY_SECRET"] == secret
+    file = tmp_path / "gateway_secret"
+    assert file.read_text() == secret
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    # and the catalogue does not
+    assert secret != c.SwarmEnvironmentSpawner.catalogue_secret
+    assert secret not in catalogue(c)["environment"].values()
+    assert install(tmp_path).SwarmEnvironmentSpawner.gateway_secret == secret
+
+
+@pytest.mark.parametrize(
+    ("public_url", "wildcard_url"),
+    [
+        ("", ""),
+        ("https://hub.example.org", ""),
+        ("http://localhost:8000", ""),
+        ("https://hub.example.org", "https://*.env.example.org"),
+        ("https://hub.example.org:8443", "https://*.env.example.org:8443"),
+        ("http://localhost:8000", "http://*.localhost:8011"),
+    ],
+)
+def test_public_addresses(tmp_path: Path, public_url: str, wildcard_url: str) -> None:
+    c = install(tmp_path, public_url=public_url, wildcard_url=wildcard_url)
+    for service in (catalogue(c), gateway(c)):
+        assert service["environment"]["MYDOCKER_PUBLIC_URL"] == public_url
+        assert service["environment"]["MYDOCKER_WILDCARD_URL"] == wildcard_url
+
+
+@pytest.mark.parametrize(
+    ("public_url", "wildcard_url", "sentence"),
+    [
+        ("hub.example.org", "", "public_url is a scheme and a host"),
+        ("https://hub.example.org/", "", "public_url is a scheme and a host"),
+        ("https://hub.example.org/base", "", "public_url is a scheme and a host"),
+        ("https://hub.example.org?x", "", "public_url is a scheme and a host"),
+        ("https://user:secret@hub.example.org", "", "public_url is a scheme and a host"),
+        ("ftp://hub.example.org", "", "public_url is a scheme and a host"),
+        ("https://", "", "public_url is a scheme and a host"),
+        ("https://:8000", "", "public_url is a scheme and a host"),
+        ("https://hub.example.org", "*.env.example.org", "wildcard_url is a scheme and a host"),
+        ("", "https://*.env.example.org", "wildcard_url needs public_url"),
+        ("https://hub.example.org", "https://env.example.org", "as its first label"),
+        ("https://hub.example.org", "https://a-*.env.example.org", "as its first label"),
+        ("https://hub.example.org", "https://*env.example.org", "as its first label"),
+        ("https://hub.example.org", "https://*.*.example.org", "as its first label"),
+        ("https://hub.example.org", "https://env.*.org", "as its first label"),
+        ("https://hub.example.org", "https://*.example.org", "covers the hub's own name"),
+        ("https://HUB.example.org:1", "https://*.Example.org:1", "covers the hub's own name"),
+    ],
+)
+def test_addresses_that_cannot_work(
+    tmp_path: Path, public_url: str, wildcard_url: str, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        install(tmp_path / "state", public_url=public_url, wildcard_url=wildcard_url)
+    assert not (tmp_path / "state").exists()  # refused before anything is made
 
 
 def test_the_service_has_the_least_rights(tmp_path: Path) -> None:
@@ -94,7 +168,7 @@ def test_what_the_operator_wrote_before_is_kept(tmp_path: Path) -> None:
     c.JupyterHub.load_roles = [{"name": "mine"}]
     c.JupyterHub.template_paths = ["/my/templates"]
     install(tmp_path, c)
-    assert [service["name"] for service in c.JupyterHub.services] == ["mine", "catalogue"]
+    assert [s["name"] for s in c.JupyterHub.services] == ["mine", "catalogue", "gateway"]
     assert [role["name"] for role in c.JupyterHub.load_roles] == ["mine", "user"]
     assert c.JupyterHub.template_paths[0] == "/my/templates"
     assert len(c.JupyterHub.template_paths) == 2

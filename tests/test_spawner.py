@@ -8,14 +8,11 @@ import os
 import re
 import secrets
 import signal
-import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +23,18 @@ from docker.types import ContainerSpec, Resources, RestartPolicy, TaskTemplate
 from traitlets.config import Config
 
 from mydocker_hub.domain import names
-from mydocker_hub.domain.errors import LaunchFailed, MydockerError
 from mydocker_hub.domain.launch import THREAD_VARIABLES
 from mydocker_hub.spawner import SwarmEnvironmentSpawner
 from mydocker_hub.web.i18n import translator
 
-from .conftest import build_tiny_image, remove_all, start_hub
-from .hub import RunningHub, text_of
+from .conftest import TINY_IMAGE as TINY
+from .conftest import build_tiny_image
+from .hub import RunningHub, processes, text_of
+from .relay import Relay
+from .spawning import Lab, Starter, environment, kill, run, sentence, sh, wait_for
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
-TINY = "mydocker-test/busybox:1"
 OTHER_UID = "mydocker-test/other-uid:1"
 HEALTH_CHECK = "mydocker-test/health-check:1"
 NO_SHELL = "mydocker-test/no-shell:1"
@@ -59,44 +57,11 @@ CMD ["/bin/httpd", "-f", "-p", "8888", "-h", "/"]
 }
 
 
-def sh(script: str) -> str:
-    return f"sh -c '{script}'"
-
-
-def environment(slug: str, image: str = TINY, **fields: Any) -> dict[str, Any]:
-    return {
-        "slug": slug,
-        "title": slug.capitalize(),
-        "status": "ready",
-        "public": True,
-        "image": image,
-        "interfaces": [{"name": "web", "title": "Web", "kind": "hub", "port": 8888}],
-        **fields,
-    }
-
-
 SERVE = "httpd -p 8888 -h /tmp"  # in the background
 LIMITS = {"cpu_limit": 0.5, "memory_bytes": "64 MB", "shm_bytes": "16 MB"}
 BOTH_FOLDERS = {"dedicated": "/data/mine", "global": "/home/user"}
 CATALOGUE = {
     "version": 1,
-    "compute_types": [
-        {
-            "slug": "no-folder",
-            "title": "Storage that is not there",
-            "volumes": {"options": {"type": "none", "o": "bind", "device": "/nope/{{VOLUME}}"}},
-        },
-        {
-            "slug": "bad-option",
-            "title": "Storage with an option that its driver refuses",
-            "volumes": {"options": {"no-such-option": "1"}},
-        },
-        {
-            "slug": "nowhere",
-            "title": "Machines that this Swarm does not have",
-            "constraints": ["node.labels.kind == none-such"],
-        },
-    ],
     "environments": [
         environment(
             "tiny",
@@ -130,34 +95,7 @@ CATALOGUE = {
             command=sh("sleep 4; exec httpd -f -p 8888 -h /tmp"),
             storage={"dedicated": "/data/mine"},
         ),
-        # what fails
-        environment("no-image", "mydocker-test/does-not-exist:1"),
-        environment(
-            "exits",
-            command=sh(
-                'echo "token $JUPYTERHUB_API_TOKEN, password {{PASSWORD}}"; '
-                'echo "<b>no licence found</b>" >&2; exit 3'
-            ),
-        ),
-        environment("ends", command="true"),
-        environment("no-command", command="/no/such/command"),
         environment("mute", command=sh('echo "waiting for a licence"; exec sleep 600')),
-        environment("to-itself", command="httpd -f -p 127.0.0.1:8888 -h /tmp"),
-        environment(
-            "too-big",
-            resources={"memory_bytes": "4 TB", "memory_reservation_bytes": "4 TB"},
-        ),
-        environment("nowhere", resources={"compute_type": "nowhere"}),
-        environment(
-            "no-folder",
-            resources={"compute_type": "no-folder"},
-            storage={"dedicated": "/data/mine"},
-        ),
-        environment(
-            "bad-option",
-            resources={"compute_type": "bad-option"},
-            storage={"dedicated": "/data/mine"},
-        ),
     ],
 }
 
@@ -166,74 +104,6 @@ c.SwarmEnvironmentSpawner.answer_timeout = 6
 c.SwarmEnvironmentSpawner.room_timeout = 1
 c.Spawner.poll_interval = 1
 """
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A hub and what it has on the engine."""
-
-    hub: RunningHub
-    engine: docker.DockerClient
-
-    def signed_in(self, name: str) -> Any:
-        return self.hub.signed_in(name)
-
-    def _labels(self, **labels: str) -> dict[str, list[str]]:
-        wanted = {"hub": self.hub.hub_id, **labels}
-        return {"label": [f"mydocker.{name}={value}" for name, value in wanted.items()]}
-
-    def services(self, **labels: str) -> list[Any]:
-        return self.engine.services.list(filters=self._labels(**labels))
-
-    def containers(self, **labels: str) -> list[Any]:
-        return self.engine.containers.list(all=True, filters=self._labels(**labels))
-
-    def volumes(self, **labels: str) -> list[Any]:
-        return self.engine.volumes.list(filters=self._labels(**labels))
-
-    def container(self, user: str, server: str) -> Any:
-        """The one container of a server."""
-        (found,) = self.containers(user=user, server=server, kind="server")
-        return found
-
-    def last_end(self) -> str:
-        """How the last launch ended, as the catalogue has noted it."""
-        file = f"file:{self.hub.state / 'catalogue.sqlite'}?mode=ro"
-        with closing(sqlite3.connect(file, uri=True)) as database:
-            query = "SELECT end_code FROM launches ORDER BY id DESC LIMIT 1"
-            return str(database.execute(query).fetchone()[0])
-
-    def nothing_is_left(self, seconds: float = 5, **labels: str) -> None:
-        """No service, no container, not that of a preparation either."""
-        wait_for(
-            lambda: not self.services(**labels) and not self.containers(**labels),
-            seconds,
-            lambda: f"left: {self.services(**labels)} {self.containers(**labels)}",
-        )
-
-
-def wait_for(
-    condition: Callable[[], Any],
-    seconds: float = 20,
-    message: Callable[[], str] = lambda: "it did not happen",
-) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, message()
-        time.sleep(0.1)
-    return result
-
-
-def run(container: Any, script: str, **options: Any) -> str:
-    """Run something inside, as the image's own user; what it wrote."""
-    status, output = container.exec_run(["sh", "-c", script], **options)
-    assert status == 0, (status, output)
-    return str(output.decode().strip())
-
-
-def sentence(code: str, language: str = "fr", **params: Any) -> str:
-    """An error in words, with plain spaces."""
-    return " ".join(translator(language).error(MydockerError(code, **params)).split())
 
 
 @pytest.fixture(scope="module")
@@ -250,32 +120,11 @@ def catalogue_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-class Starter:
-    """Starts hubs of this module's catalogue; what they leave on the engine goes at the end."""
-
-    def __init__(self, engine: docker.DockerClient, connect_ip: str, catalogue: Path) -> None:
-        self.engine = engine
-        self.connect_ip = connect_ip
-        self.catalogue = catalogue
-
-    @contextmanager
-    def __call__(self, state: Path, config: str = "") -> Iterator[tuple[start_hub, Lab]]:
-        hub_id = f"test-{secrets.token_hex(4)}"
-        starter = start_hub(
-            state, hub_id, self.connect_ip, config=CONFIG + config, catalogue=str(self.catalogue)
-        )
-        try:
-            with starter as hub:
-                yield starter, Lab(hub, self.engine)
-        finally:
-            remove_all(self.engine, hub_id)
-
-
 @pytest.fixture(scope="module")
 def starter(
     images: None, engine: docker.DockerClient, bridge_address: str, catalogue_file: Path
 ) -> Starter:
-    return Starter(engine, bridge_address, catalogue_file)
+    return Starter(engine, bridge_address, catalogue_file, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -529,81 +378,7 @@ def test_processes_and_shared_memory_are_limited(lab: Lab) -> None:
         alice.stop_and_wait("guarded")
 
 
-# --- starts that fail ----------------------------------------------------------------------------
-
-FAILURES = [
-    # server, code, parameters of the sentence, step, in the log
-    ("no-image", "image-not-found", {"image": "mydocker-test/does-not-exist:1"}, "image", ""),
-    ("exits", "container-exited", {"exit_code": 3}, "", "<b>no licence found</b>"),
-    ("ends", "container-exited", {"exit_code": 0}, "", ""),
-    ("no-command", "container-exited", {"exit_code": 127}, "", "/no/such/command"),
-    ("mute", "not-answering", {"port": "8888", "seconds": 6}, "interface", "waiting for a licence"),
-    ("to-itself", "not-answering", {"port": "8888", "seconds": 6}, "interface", ""),
-    ("too-big", "no-node-fits", {"missing": "mémoire : 4 To"}, "node", ""),
-    ("nowhere", "no-node-fits", {"missing": "aucune machine du type voulu"}, "node", ""),
-    ("no-folder", "folder-not-mounted", {}, "", ""),
-    ("bad-option", "folder-not-mounted", {}, "", ""),
-]
-
-
-@pytest.mark.parametrize(
-    ("server", "code", "params", "step", "log"), FAILURES, ids=[case[0] for case in FAILURES]
-)
-def test_a_start_that_fails_says_why_and_leaves_nothing(
-    lab: Lab, server: str, code: str, params: dict[str, Any], step: str, log: str
-) -> None:
-    why = sentence(code, **params)
-    with lab.signed_in("alice") as alice:
-        began = time.monotonic()
-        answer = alice.start(server)
-        if answer.status_code == 202:
-            events = alice.progress(server)
-            told = next(event for event in events if event.get("state") == "failed")
-            assert " ".join(told["sentences"]["fr"].split()) == why
-            assert told["step"] == step or not step
-            assert log in told["log"]
-            assert events[-1]["failed"]
-            progress = [event["progress"] for event in events]
-            assert progress == sorted(progress)
-        else:
-            assert why in " ".join(answer.json()["message"].split())
-        assert time.monotonic() - began < 15
-        lab.nothing_is_left(user="alice", server=server)
-        # the page says it in place of a crash
-        page = alice.get(f"/hub/spawn-pending/alice/{server}")
-        assert page.status_code == LaunchFailed(code).status
-        assert why in text_of(page)
-        assert code in text_of(page)
-        assert log in text_of(page) or "<b>" in log
-        assert "<b>no licence" not in page.text
-        # and so does the dashboard, afterwards
-        wait_for(lambda: why in alice.dashboard(), 5, alice.dashboard)
-        # a second try fails in the same way: nothing of the first is in its way
-        if server in {"exits", "no-folder"}:
-            alice.start(server)
-            wait_for(lambda: alice.server(server) is None)
-            assert why in text_of(alice.get(f"/hub/spawn-pending/alice/{server}"))
-            lab.nothing_is_left(user="alice", server=server)
-
-
-def test_secrets_are_not_in_the_log_that_is_shown(lab: Lab) -> None:
-    with lab.signed_in("bob") as bob:
-        bob.start("exits")
-        wait_for(lambda: bob.server("exits") is None)
-        page = bob.get("/hub/spawn-pending/bob/exits")
-        assert "token …, password …" in text_of(page)
-        assert "<b>no licence found</b>" in page.text.replace("&lt;", "<").replace("&gt;", ">")
-
-
-def test_a_folder_that_could_not_be_opened_is_tried_again(lab: Lab) -> None:
-    """It was never prepared, so the next start sees to it."""
-    with lab.signed_in("bob") as bob:
-        for _ in range(2):
-            bob.start("no-folder")
-            wait_for(lambda: bob.server("no-folder") is None)
-            page = bob.get("/hub/spawn-pending/bob/no-folder")
-            assert sentence("folder-not-mounted") in text_of(page)
-    lab.nothing_is_left(user="bob")
+# --- how a start goes ----------------------------------------------------------------------------
 
 
 def test_the_steps_of_a_first_start(lab: Lab) -> None:
@@ -722,20 +497,6 @@ def test_a_server_that_ends_is_noticed_and_cleared_away(lab: Lab) -> None:
 # --- parts that fail -----------------------------------------------------------------------------
 
 
-def processes(hub: RunningHub) -> dict[int, str]:
-    """The processes below a hub: id and command."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            found[int(folder.name)] = (parent, command)
-    below = {hub.process.pid}
-    for _ in range(5):
-        below |= {pid for pid, (parent, _) in found.items() if parent in below}
-    return {pid: found[pid][1] for pid in below if pid in found}
-
-
 @contextmanager
 def catalogue_is_down(hub: RunningHub) -> Iterator[None]:
     """The catalogue ended, and what would start it again is held."""
@@ -769,73 +530,6 @@ def test_the_catalogue_is_down_and_comes_back(lab: Lab) -> None:
         alice.wait_until_ready("tiny")
         alice.stop_and_wait("tiny")
         bob.stop_and_wait("tiny")
-
-
-class Relay:
-    """A way to the engine that can be cut, can fall silent, or answer with an error."""
-
-    def __init__(self) -> None:
-        self.mode = "pass"
-        self.delay = 0.0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._sockets: set[socket.socket] = set()
-        self._closing = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def set(self, mode: str) -> None:
-        """pass, cut, silent, or error; what is open is cut, too."""
-        self.mode = mode
-        for one in list(self._sockets):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self.set("cut")
-        self._closing.set()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=[near], daemon=True).start()
-
-    def _serve(self, near: socket.socket) -> None:
-        self._sockets.add(near)
-        with near, socket.socket(socket.AF_UNIX) as far:
-            if self.mode == "cut":
-                return
-            if self.mode == "silent":
-                self._closing.wait(60)
-                return
-            far.connect("/var/run/docker.sock")
-            self._sockets.add(far)
-            back = threading.Thread(target=self._copy, args=[far, near], daemon=True)
-            back.start()
-            self._copy(near, far, request=True)
-            back.join()
-            self._sockets -= {near, far}
-
-    def _copy(self, source: socket.socket, sink: socket.socket, request: bool = False) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if request and b"/services/create" in data:
-                    time.sleep(self.delay)
-                    if self.mode == "error":
-                        body = b'{"message":"rpc error: the swarm does not have a leader"}'
-                        source.sendall(
-                            b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n"
-                            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-                            % (len(body), body)
-                        )
-                        break
-                sink.sendall(data)
-        for one in (source, sink):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -923,13 +617,6 @@ watcher.SWEEP_EVERY_SECONDS = 1
         wait_for(lambda: not lab.containers(server="checked"))
         assert alice.server("t")["ready"]
         assert len(lab.services(server="t")) == 1
-
-
-def kill(starter_: start_hub) -> None:
-    """The hub and its services end at once, as when their machine loses its power."""
-    assert starter_.process is not None
-    os.killpg(starter_.process.pid, signal.SIGKILL)
-    starter_.process.wait()
 
 
 def test_a_hub_that_is_killed(starter: Starter, tmp_path: Path) -> None:

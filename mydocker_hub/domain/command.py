@@ -132,7 +132,7 @@ def jupyter_command(words: list[str]) -> JupyterCommand | None:
         name, equals, value = word.partition("=")
         if name in {"--port", "--ServerApp.port"}:
             value = value if equals else following
-            port = int(value) if value.isascii() and value.isdigit() else port
+            port = int(value) if re.fullmatch(r"[0-9]{1,5}", value, re.ASCII) else port
     return JupyterCommand(port, base_url_set=any(".base_url" in word for word in words))
 
 

@@ -34,16 +34,16 @@ class FrameReader:
     def feed(self, data: bytes) -> list[Frame]:
         """The frames whose heads are complete with `data`, in order."""
         frames = []
-        while data:
+        position = 0  # not cut off at each frame: somebody may send thousands of empty ones
+        while position < len(data):
             if self._skip:
-                skipped = min(self._skip, len(data))
+                skipped = min(self._skip, len(data) - position)
                 self._skip -= skipped
-                data = data[skipped:]
+                position += skipped
                 continue
-            wanted = self._wanted()
-            taken = data[: wanted - len(self._start)]
+            taken = data[position : position + self._wanted() - len(self._start)]
             self._start += taken
-            data = data[len(taken) :]
+            position += len(taken)
             if len(self._start) == self._wanted():
                 frames.append(self._frame())
         return frames

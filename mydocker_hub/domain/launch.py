@@ -252,6 +252,18 @@ def entrances(environment: Environment) -> tuple[Entrance, ...]:
     )
 
 
+def starts_alike(one: Environment, other: Environment) -> bool:
+    """Whether both start the same server: they differ in texts, state or openness at most."""
+    return _what_runs(one) == _what_runs(other)
+
+
+def _what_runs(environment: Environment) -> dict[str, object]:
+    return environment.model_dump(
+        include={"image", "command", "variables", "interfaces", "resources", "storage", "lifetime"},
+        exclude={"interfaces": {"__all__": {"title"}}},
+    )
+
+
 def main_prefix(environment: Environment) -> str:
     """Where the main interface's port is seen, below the server's address: "" or `lab/`."""
     return _prefixes(environment)[environment.main_interface.port]

@@ -68,8 +68,9 @@ def to_container(
     `client` is the person's address. `sign_in` is what `credentials` gave; it replaces what was
     sent under the same name, but cookies, which it joins.
     """
+    headers = list(headers)
     replaced = {name.lower() for name, _ in sign_in} - {"cookie"}
-    dropped = HOP_BY_HOP | _named_by_connection(headers) | replaced | _FORWARDED | {"expect"}
+    dropped = HOP_BY_HOP | _named_by_connection(headers) | replaced | {"expect"}
     if not keep_authorization:
         dropped |= {"authorization"}
     passed: Headers = []
@@ -78,14 +79,12 @@ def to_container(
         lower = name.lower()
         if lower == "cookie":
             cookies += [pair.strip() for pair in value.split(";")]
-        elif lower not in dropped:
+        elif lower not in dropped and not _says_where(lower):
             passed.append((name, value))
     added = [value for name, value in sign_in if name.lower() == "cookie"]
-    own = {pair.partition("=")[0].strip() for pair in added}
+    own = {_name(pair) for pair in added}
     kept = [
-        pair
-        for pair in cookies
-        if pair and not is_ours(pair) and pair.partition("=")[0].strip() not in own
+        pair for pair in cookies if pair and not is_ours(_name(pair)) and _name(pair) not in own
     ]
     if kept or added:
         passed.append(("Cookie", "; ".join([*kept, *added])))
@@ -103,12 +102,22 @@ def to_container(
     return passed
 
 
-_FORWARDED = frozenset(
+_WHERE = frozenset(
     {
-        "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port",
-        "x-forwarded-prefix", "x-forwarded-proto", "x-real-ip", "x-rstudio-root-path",
+        "forwarded", "x-client-ip", "x-original-host", "x-original-uri", "x-original-url",
+        "x-real-ip", "x-rewrite-url", "x-rstudio-request", "x-rstudio-root-path", "x-scheme",
+        "x-script-name",
     }
 )  # fmt: skip
+
+
+def _says_where(lower_name: str) -> bool:
+    """Whether a header tells a server behind a proxy who asks, and for which address.
+
+    Only the gateway says that. With `_` too, which many web servers take for `-`.
+    """
+    name = lower_name.replace("_", "-")
+    return name in _WHERE or name.startswith("x-forwarded-")
 
 
 def credentials(sign_in: SignIn, *, user: str, secret: str | None) -> Headers:
@@ -168,14 +177,33 @@ def location(value: str, outside: Outside, *, address: str) -> str:
         return value
     if not parts.netloc and not value.startswith("/"):
         return value  # relative: the browser resolves it where it is
-    path = parts.path or "/"
+    path = _as_read(parts.path)
     if outside.strips and not _below(path, outside.prefix):
         path = outside.prefix + path.lstrip("/")
-    if path.startswith("//"):
-        path = "/" + path.lstrip("/")  # would be read as another host
     query = f"?{parts.query}" if parts.query else ""
     fragment = f"#{parts.fragment}" if parts.fragment else ""
     return path + query + fragment
+
+
+def _as_read(path: str) -> str:
+    """An absolute path as browsers read it (WHATWG URL): `\\` is `/`, and `..` goes up.
+
+    It starts with one `/`: with two it would be read as another host.
+    """
+    read: list[str] = []
+    segments = path.replace("\\", "/").split("/")
+    for segment in segments:
+        dots = _ESCAPED_DOT.sub(".", segment)
+        if dots == "..":
+            del read[-1:]
+        elif dots != ".":
+            read.append(segment)
+    if dots in {".", ".."}:
+        read.append("")
+    return "/" + "/".join(read).lstrip("/")
+
+
+_ESCAPED_DOT = re.compile("%2e", re.IGNORECASE)
 
 
 def _cookie(value: str, outside: Outside) -> str | None:
@@ -184,7 +212,7 @@ def _cookie(value: str, outside: Outside) -> str | None:
     Attributes as in RFC 6265 section 5.2.
     """
     first, *attributes = value.split(";")
-    name = first.partition("=")[0].strip()
+    name = _name(first)
     if not name or is_ours(name):
         return None
     path = ""
@@ -204,6 +232,11 @@ def _cookie(value: str, outside: Outside) -> str | None:
         below = path.lstrip("/") if outside.strips else ""
         path = outside.prefix + below
     return "; ".join([first.strip(), f"Path={path}", *(item for item in kept if item)])
+
+
+def _name(pair: str) -> str:
+    """The name of a cookie; all of it where there is no `=`, as it may be sent back so."""
+    return pair.partition("=")[0].strip()
 
 
 def _below(path: str, prefix: str) -> bool:
@@ -237,15 +270,17 @@ def is_trusted(method: str, headers: Sequence[tuple[str, str]], host: str) -> bo
     """
     named = {name.lower(): value for name, value in headers}
     is_websocket = named.get("upgrade", "").lower() == "websocket"
+    reads = method in {"GET", "HEAD"}
     origin = named.get("origin", "")
-    if is_websocket or (origin and method not in {"GET", "HEAD"}):
-        same = _host_of(origin) == host.lower()
-        if is_websocket or not same:
-            return same
     site = named.get("sec-fetch-site", "")
+    if is_websocket:
+        return _host_of(origin) == host.lower()
+    if origin and not reads and _host_of(origin) != host.lower():
+        # Fetch 3.2: a form on a page that sends no Referer says "null" to its own site too.
+        return origin == "null" and site == "same-origin"
     if site in {"", "same-origin", "none"}:
         return True
-    return method in {"GET", "HEAD"} and named.get("sec-fetch-mode") == "navigate"
+    return reads and named.get("sec-fetch-mode") == "navigate"
 
 
 def _host_of(origin: str) -> str:

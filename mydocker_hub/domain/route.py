@@ -99,6 +99,8 @@ def resolve(route: Route, rest: str) -> Target | None:
 
 def at_origin(route: Route, port: int, path: str) -> ToEndpoint | ToPort:
     """Where a path leads at the origin that a port has of its own; it is nowhere stripped."""
+    if not path.startswith("/"):
+        path = f"/{path}"  # `GET @evil.example/ HTTP/1.1` would name another host after an address
     endpoint = route.endpoint(port)
     if endpoint is None:
         return ToPort(port, path=path, prefix="/")

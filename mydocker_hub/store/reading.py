@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, Text, and_, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from ..domain.access import Right, Standing
@@ -17,6 +18,7 @@ from ..domain.environment import ComputeType, Environment, JoinLink, Status
 from ..domain.errors import NotFound
 from ..domain.people import Person
 from .tables import (
+    AuditRow,
     ComputeTypeRow,
     EnrolmentRow,
     EnvironmentRow,
@@ -53,6 +55,7 @@ class LastLaunch:
     """The newest start of a person's server of an environment."""
 
     version: int
+    definition: str = field(repr=False)
     asked_at: datetime
     ready_at: datetime | None
     ended_at: datetime | None
@@ -60,6 +63,11 @@ class LastLaunch:
     end_params: dict[str, Any]
     notice_code: str
     notice_at: datetime | None
+
+    @property
+    def environment(self) -> Environment:
+        """The environment as it was at that start."""
+        return _environment(self.definition)
 
 
 def find(session: Session, slug: str, person: Person) -> Found:
@@ -114,7 +122,7 @@ def search(
         query = query.where(EnvironmentRow.search_text.contains(word, autoescape=True))
     if tag:
         query = query.where(EnvironmentRow.search_text.contains(f"\n#{tag}\n", autoescape=True))
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    total = session.scalar(query.with_only_columns(func.count())) or 0
     rows = session.execute(query.order_by(EnvironmentRow.slug).offset(offset).limit(limit))
     return Page([_found(row) for row in rows], total)
 
@@ -177,10 +185,21 @@ def last_launches(
         .where(PersonRow.name == person.name, LaunchRow.environment_id.in_(list(environment_ids)))
         .group_by(LaunchRow.environment_id)
     )
-    rows = session.scalars(select(LaunchRow).where(LaunchRow.id.in_(newest)))
+    rows = session.execute(
+        select(LaunchRow, cast(EnvironmentVersionRow.definition, Text))
+        .join(
+            EnvironmentVersionRow,
+            and_(
+                EnvironmentVersionRow.environment_id == LaunchRow.environment_id,
+                EnvironmentVersionRow.version == LaunchRow.version,
+            ),
+        )
+        .where(LaunchRow.id.in_(newest))
+    )
     return {
         row.environment_id: LastLaunch(
             version=row.version,
+            definition=definition,
             asked_at=row.asked_at,
             ready_at=row.ready_at,
             ended_at=row.ended_at,
@@ -189,8 +208,25 @@ def last_launches(
             notice_code=row.notice_code,
             notice_at=row.notice_at,
         )
-        for row in rows
+        for row, definition in rows
     }
+
+
+def deleted(session: Session, slug: str) -> Found:
+    """An environment that is not there any more, as it was at last. Raises `NotFound`.
+
+    For who still has a server of it, and nobody else: who could see it then is not known.
+    """
+    row = session.scalar(
+        select(AuditRow)
+        .where(AuditRow.action == "environment-deleted", AuditRow.subject == slug)
+        .order_by(AuditRow.id.desc())
+        .limit(1)
+    )
+    if row is None:
+        raise NotFound("environment-unknown", environment=slug)
+    environment = Environment.model_validate(row.detail["definition"])
+    return Found(id=0, environment=environment, version=0, updated_at=row.at)
 
 
 def versions(session: Session, environment_id: int) -> list[tuple[int, str, datetime]]:
@@ -240,10 +276,22 @@ def search_text(environment: Environment) -> str:
     return " ".join(normalise(" ".join(words)).split()) + tags
 
 
-def _with_standing(person: Person) -> Select[EnvironmentRow, EnrolmentRow, str]:
+def _with_standing(
+    person: Person,
+) -> Select[int, str, int, datetime, bool, datetime | None, str]:
     me = select(PersonRow.id).where(PersonRow.name == person.name).scalar_subquery()
     return (
-        select(EnvironmentRow, EnrolmentRow, RightRow.level)
+        select(
+            EnvironmentRow.id,
+            cast(EnvironmentRow.definition, Text).label("definition"),
+            EnvironmentRow.version,
+            EnvironmentRow.updated_at,
+            and_(EnrolmentRow.person_id.is_not(None), EnrolmentRow.left_at.is_(None)).label(
+                "enrolled"
+            ),
+            EnrolmentRow.last_start_at,
+            RightRow.level,
+        )
         .select_from(EnvironmentRow)
         .outerjoin(
             EnrolmentRow,
@@ -266,18 +314,21 @@ def _visible() -> Any:
 
 
 def _found(row: Any) -> Found:
-    environment, enrolment, level = row
     return Found(
-        id=environment.id,
-        environment=Environment.model_validate(environment.definition),
-        version=environment.version,
-        updated_at=environment.updated_at,
-        standing=Standing(
-            enrolled=enrolment is not None and enrolment.left_at is None,
-            right=Right(level) if level else None,
-        ),
-        last_start_at=enrolment.last_start_at if enrolment else None,
+        id=row.id,
+        environment=_environment(row.definition),
+        version=row.version,
+        updated_at=row.updated_at,
+        standing=Standing(enrolled=row.enrolled, right=Right(row.level) if row.level else None),
+        last_start_at=row.last_start_at,
     )
+
+
+# To check a definition takes longer than all the rest of a page, and the same ones are read again
+# and again. The key is the definition's own text, so that nothing ever has to be forgotten.
+@lru_cache(maxsize=2000)
+def _environment(definition: str) -> Environment:
+    return Environment.model_validate_json(definition)
 
 
 def as_join_link(row: JoinLinkRow) -> JoinLink:

@@ -82,7 +82,10 @@ def test_split_refuses(text, sentence):
     assert sentence in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["{{PASSWORD}}", "{{PORT['1']}}", "{{ BASE_URL }}"])
+@pytest.mark.parametrize(
+    "text",
+    ["{{PASSWORD}}", "{{PORT['1']}}", "{{ BASE_URL }}", "{{BASE_URL['65535']}}", "{{HOST['80']}}"],
+)
 def test_known_variables(text):
     assert command.check_command(f"run --x={text}") == f"run --x={text}"
 
@@ -101,11 +104,118 @@ def test_known_variables(text):
         "{{7*7}}",
         "{{'PASSWORD'}}",
         "{{ USERNAME PASSWORD }}",
+        "{{BASE_URL[8888]}}",
+        "{{BASE_URL['0']}}",
+        "{{PASSWORD['8888']}}",
+        "{{HOST}}",
+        "{{PORT}}",
     ],
 )
 def test_unknown_variables_are_refused(text):
     with pytest.raises(ValueError, match="is not known: use"):
         command.check_command(f"run {text}")
+
+
+@pytest.mark.parametrize("text", ["{{USER_REDIRECT}}", "{{ USER_REDIRECT }}"])
+def test_what_a_link_says_is_no_word_of_a_command(text):
+    with pytest.raises(ValueError, match=r"leave \{\{USER_REDIRECT\}\} out: what follows"):
+        command.check_command(f"run {text}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "port"),
+    [
+        ("HOST['8888']", 8888),
+        ("PORT['1']", 1),
+        ("BASE_URL['65535']", 65535),
+        ("BASE_URL", None),
+        ("USERNAME", None),
+        ("PASSWORD", None),
+        ("HOST['0']", None),
+        ("HOST['٣']", None),
+        ("OTHER['1']", None),
+        ("HOST['1'] ", None),
+        ("", None),
+    ],
+)
+def test_port_of(variable, port):
+    assert command.port_of(variable) == port
+
+
+JUPYTER = command.JupyterCommand
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # the service page's
+        (
+            'jupyter lab --no-browser --ip="0.0.0.0" --IdentityProvider.token={{PASSWORD}} '
+            "--ServerApp.shutdown_no_activity_timeout=1200",
+            JUPYTER(8888, False),
+        ),
+        ("jupyter lab", JUPYTER(8888, False)),
+        ("jupyter notebook", JUPYTER(8888, False)),
+        ("jupyter server", JUPYTER(8888, False)),
+        ("/opt/conda/bin/jupyter lab", JUPYTER(8888, False)),
+        ("jupyter-lab", JUPYTER(8888, False)),
+        ("jupyter-notebook", JUPYTER(8888, False)),
+        ("jupyter-server", JUPYTER(8888, False)),
+        ("start-notebook.py", JUPYTER(8888, False)),
+        ("/usr/local/bin/start-notebook.sh --a=b", JUPYTER(8888, False)),
+        # what stands before it
+        ("tini -g -- jupyter lab", JUPYTER(8888, False)),
+        ("/usr/bin/tini -g -- start.sh jupyter lab", JUPYTER(8888, False)),
+        ("start.sh jupyter lab", JUPYTER(8888, False)),
+        ("exec jupyter lab", JUPYTER(8888, False)),
+        ("tini -g -- start-notebook.sh", JUPYTER(8888, False)),
+        # its port
+        ("jupyter lab --port=9999", JUPYTER(9999, False)),
+        ("jupyter lab --port 9999", JUPYTER(9999, False)),
+        ("jupyter lab --ServerApp.port=9999", JUPYTER(9999, False)),
+        ("jupyter lab --ServerApp.port 9999 --x", JUPYTER(9999, False)),
+        ("jupyter lab --port=1 --port=2", JUPYTER(2, False)),
+        ("jupyter lab --port", JUPYTER(8888, False)),
+        ("jupyter lab --port=", JUPYTER(8888, False)),
+        ("jupyter lab --port={{PASSWORD}}", JUPYTER(8888, False)),
+        ("jupyter lab --port=٣", JUPYTER(8888, False)),
+        ("jupyter lab --port=" + "9" * 5000, JUPYTER(8888, False)),
+        ("jupyter lab --ports=9999", JUPYTER(8888, False)),
+        # its path
+        ("jupyter lab --ServerApp.base_url={{BASE_URL}}", JUPYTER(8888, True)),
+        ("jupyter lab --ServerApp.base_url /x/", JUPYTER(8888, True)),
+        ("jupyter lab --NotebookApp.base_url=/x/", JUPYTER(8888, True)),
+        ("jupyter lab --LabApp.base_url=/x/ --port=1", JUPYTER(1, True)),
+        # others
+        ("jupyter", None),
+        ("jupyter --version", None),
+        ("jupyter nbconvert lab", None),
+        ("jupyter kernel lab", None),
+        ("jupyter-labhub", None),
+        ("jupyterhub-singleuser", None),
+        ("code-server --bind-addr 0.0.0.0:8080", None),
+        ("python -m jupyter lab", None),
+        ("echo jupyter lab", None),
+        ("sh -c 'jupyter lab'", None),
+        ("tini --", None),
+        ("start.sh", None),
+        ("''", None),
+    ],
+)
+def test_jupyter_command(text, found):
+    assert command.jupyter_command(command.split(text)) == found
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["jupyter", "lab", "tini", "-g", "--", "--port", "1", "--port=2", "x.base_url", "''"]
+        )
+    )
+)
+def test_any_words_are_judged(words):
+    found = command.jupyter_command(words)
+    assert found is None or 0 < found.port < 65536
 
 
 def render(text, **values):

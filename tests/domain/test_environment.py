@@ -120,10 +120,92 @@ def test_interfaces_differ():
     assert refusal(environment, interfaces=[LAB, {**other, "port": 8889}]) == [
         "interfaces: the interfaces of kind hub are one server: give them one port"
     ]
-    web = {**other, "kind": "web", "port": 8889}
-    assert environment(interfaces=[LAB, web]).main_interface.name == "lab"
     [problem] = refusal(environment, interfaces=[])
     assert problem.startswith("interfaces: ")
+
+
+WEB = {**LAB, "kind": "web"}
+
+
+def test_interfaces_are_of_one_kind():
+    other = {**WEB, "name": "other", "port": 8889}
+    assert environment(interfaces=[LAB]).kind is InterfaceKind.HUB
+    assert environment(interfaces=[WEB, other]).kind is InterfaceKind.WEB
+    for interfaces in ([LAB, other], [WEB, {**LAB, "name": "other"}]):
+        assert refusal(environment, interfaces=interfaces) == [
+            "interfaces: give all interfaces one kind: hub for jupyterhub-singleuser, else web"
+        ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prefix": "keep"},
+        {"prefix": "strip"},
+        {"sign_in": "none"},
+        {"sign_in": "jupyter"},
+        {"sign_in": "code-server", "prefix": "strip"},
+        {"sign_in": "basic"},
+    ],
+)
+def test_prefix_and_sign_in_are_for_kind_web(fields):
+    made = environment(interfaces=[{**WEB, **fields}]).main_interface
+    assert made.model_dump(include=set(fields)) == fields
+    problem = refusal(environment, interfaces=[{**LAB, **fields}])[0]
+    assert problem == "interfaces.0: prefix and sign_in are for kind web: leave them out"
+
+
+def test_without_them_nothing_is_decided_yet():
+    assert environment(interfaces=[WEB]).main_interface.prefix is None
+    assert environment(interfaces=[WEB]).main_interface.sign_in is None
+
+
+@pytest.mark.parametrize("field", ["prefix", "sign_in"])
+@pytest.mark.parametrize("value", ["", "KEEP", "yes", True, 1, ["keep"]])
+def test_bad_prefixes_and_sign_ins(field, value):
+    problem = refusal(environment, interfaces=[{**WEB, field: value}])[0]
+    assert problem.startswith(f"interfaces.0.{field}: ")
+
+
+def test_interfaces_of_one_port_agree():
+    same = {**WEB, "prefix": "strip", "sign_in": "basic"}
+    assert environment(interfaces=[same, {**same, "name": "other", "path": "/x"}])
+    for field, value in [("prefix", "keep"), ("sign_in", "none"), ("prefix", None)]:
+        other = {**same, "name": "other", field: value}
+        assert refusal(environment, interfaces=[same, other]) == [
+            "interfaces: give the interfaces of port 8888 one prefix and one sign_in"
+        ]
+        assert environment(interfaces=[same, {**other, "port": 1}])
+
+
+def test_proxy_is_no_name_beside_another_port():
+    proxy = {**WEB, "name": "proxy"}
+    assert environment(interfaces=[proxy])
+    assert environment(interfaces=[proxy, WEB])
+    for interfaces in ([proxy, {**WEB, "port": 1}], [{**WEB, "port": 1}, proxy]):
+        assert refusal(environment, interfaces=interfaces) == [
+            "interfaces: proxy/… leads to any port already: choose another name"
+        ]
+
+
+@pytest.mark.parametrize("variable", ["HOST['8888']", "PORT['8888']", "BASE_URL['8888']"])
+def test_variables_of_a_port(variable):
+    command = f"run {{{{{variable}}}}}"
+    assert environment(command=command, interfaces=[WEB])
+    assert refusal(environment, command=command) == [
+        f": leave {variable} out of the command: only kind web interfaces have it"
+    ]
+    assert refusal(environment, command=command, interfaces=[{**WEB, "port": 1}]) == [
+        f": {{{{{variable}}}}} is the port of no interface: add one, or leave it"
+    ]
+
+
+@pytest.mark.parametrize("interface", [LAB, WEB])
+def test_variables_that_every_environment_has(interface):
+    command = "run {{USERNAME}} {{PASSWORD}} {{BASE_URL}}"
+    assert environment(command=command, interfaces=[interface])
+    [problem] = refusal(environment, command="run {{USER_REDIRECT}}", interfaces=[interface])
+    assert "leave {{USER_REDIRECT}} out" in problem
 
 
 # --- folders ---

@@ -3,12 +3,19 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from mydocker_hub.domain import launch, names
 from mydocker_hub.domain.environment import ComputeType, Environment, VolumeDriver
 from mydocker_hub.domain.errors import Refused
-from mydocker_hub.domain.launch import FolderKind, FolderMount, LaunchPlan
+from mydocker_hub.domain.launch import (
+    Endpoint,
+    Entrance,
+    FolderKind,
+    FolderMount,
+    LaunchPlan,
+    Place,
+)
 from mydocker_hub.domain.people import Person
 
 ALICE = Person(name="alice@example.org")
@@ -28,7 +35,18 @@ def environment(**fields):
     )
 
 
-def plan(subject=None, folders=(), compute_type=DEFAULT, person=ALICE):
+BASE = "/user/alice@example.org/julia/"
+PLACE = Place(base_url=BASE)
+PUBLIC = Place(base_url=BASE, public_url="https://hub.example.org")
+WILDCARD = Place(
+    base_url=BASE,
+    public_url="https://hub.example.org",
+    wildcard_url="https://*.env.example.org",
+    label="abc",
+)
+
+
+def plan(subject=None, folders=(), compute_type=DEFAULT, person=ALICE, place=PLACE):
     return launch.plan(
         subject or environment(),
         person,
@@ -36,7 +54,7 @@ def plan(subject=None, folders=(), compute_type=DEFAULT, person=ALICE):
         folders=folders,
         launch_id=7,
         version=3,
-        base_url="/user/alice@example.org/julia/",
+        place=place,
         secret=SecretStr(SECRET),
     )
 
@@ -54,6 +72,8 @@ def test_the_least():
         kind="hub",
         port=8888,
         path="/lab",
+        endpoints=(),
+        entrances=(Entrance(name="lab", title="Lab", path="lab"),),
         folders=(),
         resources={},
     )
@@ -217,23 +237,304 @@ def test_template_values():
     )
 
 
-@pytest.mark.parametrize("variable", ["HOST['8888']", "PORT['8888']", "USER_REDIRECT"])
-def test_variables_of_the_gateway_are_refused_where_nothing_goes_through_it(variable):
-    with pytest.raises(ValidationError, match=r"leave .* out of the command"):
-        environment(command=f"run {{{{{variable}}}}}")
-    web = [{"name": "l", "title": "L", "kind": "web"}]
-    assert environment(command=f"run {{{{{variable}}}}}", interfaces=web)
-
-
 def test_the_path_is_ready_for_a_url():
     subject = environment(interfaces=[{"name": "l", "title": "L", "path": "/lab/é%2f"}])
     assert plan(subject).path == "/lab/%C3%A9%252f"
 
 
-def test_an_interface_that_needs_the_gateway_is_refused():
-    lab = {"name": "lab", "title": "Lab"}
-    web = {"name": "code", "title": "VS Code", "kind": "web", "port": 8080}
-    for interfaces in ([web], [web, lab], [lab, web]):
-        with pytest.raises(Refused) as refused:
-            plan(environment(interfaces=interfaces))
-        assert refused.value.code == "interface-unsupported"
+# --- behind the gateway ---
+
+
+def web(name="lab", port=8888, **fields):
+    return {"name": name, "title": name.title(), "kind": "web", "port": port, **fields}
+
+
+def made(command=None, *interfaces, place=PLACE):
+    return plan(environment(command=command, interfaces=interfaces or [web()]), place=place)
+
+
+# The command of the service page, as it stands there.
+PAGE = (
+    'jupyter lab --no-browser --ip="0.0.0.0" --IdentityProvider.token={{PASSWORD}} '
+    "--ServerApp.shutdown_no_activity_timeout=1200 --MappingKernelManager.cull_idle_timeout=1200"
+)
+
+
+def test_the_command_of_the_service_page():
+    subject = environment(command=PAGE, interfaces=[web(path="/lab")])
+    assert plan(subject) == LaunchPlan(
+        launch_id=7,
+        environment="julia",
+        version=3,
+        title={"fr": "Julia", "en": "Julia!"},
+        server="julia",
+        image="julia:1",
+        command=(
+            "jupyter",
+            "lab",
+            "--no-browser",
+            "--ip=0.0.0.0",
+            f"--IdentityProvider.token={SECRET}",
+            "--ServerApp.shutdown_no_activity_timeout=1200",
+            "--MappingKernelManager.cull_idle_timeout=1200",
+            f"--ServerApp.base_url={BASE}",
+        ),
+        variables={},
+        kind="web",
+        port=8888,
+        path="/lab",
+        endpoints=(Endpoint(name="lab", port=8888, prefix="", base_path=BASE, sign_in="jupyter"),),
+        entrances=(Entrance(name="lab", title="Lab", path="lab"),),
+        folders=(),
+        resources={},
+        secret=SecretStr(SECRET),
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "port", "told"),
+    [
+        ("jupyter lab", 8888, True),
+        ("tini -g -- jupyter lab", 8888, True),
+        ("start.sh jupyter lab", 8888, True),
+        ("tini -g -- start-notebook.sh --x", 8888, True),
+        ("start-notebook.py", 8888, True),
+        ("/opt/conda/bin/jupyter-server", 8888, True),
+        ("jupyter lab --port=9999", 9999, True),
+        ("jupyter lab --port 9999", 9999, True),
+        ("jupyter lab --ServerApp.port=9999", 9999, True),
+        # it says so itself
+        ("jupyter lab --ServerApp.base_url={{BASE_URL}}", 8888, False),
+        ("jupyter lab --ServerApp.base_url=/x/", 8888, False),
+        ("jupyter lab --NotebookApp.base_url {{BASE_URL}}", 8888, False),
+        # another port is the interface's
+        ("jupyter lab", 8080, False),
+        ("jupyter lab --port=9999", 8888, False),
+        # no Jupyter server, or not by itself
+        ("sh -c 'jupyter lab'", 8888, False),
+        ("jupyter nbconvert x", 8888, False),
+        ("code-server", 8888, False),
+        ("run {{BASE_URL}}", 8888, False),
+        ("run --ServerApp.x={{PASSWORD}}", 8888, False),
+    ],
+)
+def test_a_jupyter_server_is_told_its_path_once(command, port, told):
+    words = made(command, web(port=port)).command
+    option = f"--ServerApp.base_url={BASE}"
+    assert words.count(option) == (told or command.endswith("base_url={{BASE_URL}}"))
+    assert (words[-1] == option) is (told or command.endswith("base_url={{BASE_URL}}"))
+    # never where nothing strips or keeps a path: the image runs jupyterhub-singleuser
+    hub = environment(command=command, interfaces=[{**web(port=port), "kind": "hub"}])
+    assert plan(hub).command == made(command, web(port=port)).command[: len(plan(hub).command)]
+    assert len(words) - len(plan(hub).command) == told
+    # nor at an origin of its own, where it is at /
+    assert len(made(command, web(port=port), place=WILDCARD).command) == len(plan(hub).command)
+
+
+def test_a_jupyter_server_that_wants_no_path_gets_none():
+    plan = made("jupyter lab", web(prefix="strip"))
+    assert plan.command == ("jupyter", "lab")
+    assert plan.endpoints[0].base_path == "/"
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "base_path"),
+    [
+        # it was told of the path, so it keeps it
+        ("jupyter lab", {}, BASE),
+        ("run {{BASE_URL}}", {}, BASE),
+        ("run {{BASE_URL['8888']}}", {}, BASE),
+        # it knows nothing of it
+        (None, {}, "/"),
+        ("run", {}, "/"),
+        ("sh -c 'jupyter lab'", {}, "/"),
+        ("run {{PASSWORD}}", {}, "/"),
+        # the environment says so
+        (None, {"prefix": "keep"}, BASE),
+        ("run", {"prefix": "keep"}, BASE),
+        ("run {{BASE_URL}}", {"prefix": "strip"}, "/"),
+        ("jupyter lab", {"prefix": "strip"}, "/"),
+    ],
+)
+def test_who_keeps_the_path(command, fields, base_path):
+    [endpoint] = made(command, web(**fields)).endpoints
+    assert (endpoint.prefix, endpoint.base_path) == ("", base_path)
+    [endpoint] = made(command, web(**fields), place=WILDCARD).endpoints
+    assert (endpoint.prefix, endpoint.base_path) == ("", "/")
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "sign_in"),
+    [
+        (PAGE, {}, "jupyter"),
+        ("tini -- jupyter lab --IdentityProvider.token={{PASSWORD}}", {}, "jupyter"),
+        ("jupyter lab", {}, "none"),  # it has no secret of ours
+        ("jupyter lab --port=1 --IdentityProvider.token={{PASSWORD}}", {}, "none"),
+        ("code-server {{PASSWORD}}", {}, "none"),
+        (None, {}, "none"),
+        (PAGE, {"sign_in": "none"}, "none"),
+        (PAGE, {"sign_in": "basic"}, "basic"),
+        ("code-server {{PASSWORD}}", {"sign_in": "code-server"}, "code-server"),
+    ],
+)
+def test_how_the_secret_is_shown(command, fields, sign_in):
+    for place in (PLACE, WILDCARD):
+        [endpoint] = made(command, web(**fields), place=place).endpoints
+        assert endpoint.sign_in == sign_in
+
+
+def test_several_interfaces():
+    command = "run {{BASE_URL}} {{BASE_URL['8888']}} {{BASE_URL['8080']}} {{BASE_URL['80']}}"
+    subject = made(
+        command,
+        web("lab", 8888, path="/lab"),
+        web("code", 8080, path="/é/", prefix="strip", sign_in="code-server"),
+        web("files", 80),
+        web("notebook", 8888, path="/tree"),
+    )
+    assert subject.endpoints == (
+        Endpoint(name="lab", port=8888, prefix="lab/", base_path=f"{BASE}lab/", sign_in="none"),
+        Endpoint(name="code", port=8080, prefix="code/", base_path="/", sign_in="code-server"),
+        Endpoint(name="files", port=80, prefix="files/", base_path=f"{BASE}files/", sign_in="none"),
+    )
+    assert [(entrance.name, entrance.path) for entrance in subject.entrances] == [
+        ("lab", "lab/lab"),
+        ("code", "code/%C3%A9/"),
+        ("files", "files/"),
+        ("notebook", "lab/tree"),
+    ]
+    assert subject.command == ("run", f"{BASE}lab/", f"{BASE}lab/", "/", f"{BASE}files/")
+    assert subject.ports == (8888, 8080, 80)
+    assert (subject.port, subject.path) == (8888, "/lab")
+
+
+def test_a_jupyter_server_beside_others_is_told_its_own_path():
+    subject = made(PAGE, web("code", 8080), web("lab", 8888))
+    assert subject.command[-1] == f"--ServerApp.base_url={BASE}lab/"
+    code, lab = subject.endpoints
+    assert (code.base_path, code.sign_in) == ("/", "none")
+    assert (lab.base_path, lab.sign_in) == (f"{BASE}lab/", "jupyter")
+
+
+def test_several_ways_into_one_port():
+    subject = made(None, web("lab", path="/lab"), web("notebook", path="/tree"))
+    assert [endpoint.prefix for endpoint in subject.endpoints] == [""]
+    assert [entrance.path for entrance in subject.entrances] == ["lab", "tree"]
+    assert subject.ports == (8888,)
+
+
+def test_only_the_main_interface_is_meant_by_a_plain_base_url():
+    lab, code = made("run {{BASE_URL}}", web("lab", 8888), web("code", 8080)).endpoints
+    assert (lab.base_path, code.base_path) == (f"{BASE}lab/", "/")
+
+
+def test_without_the_gateway():
+    subject = plan(environment(interfaces=[{"name": "a", "title": "A"}]), place=WILDCARD)
+    assert subject.endpoints == ()
+    assert subject.ports == (8888,)
+    subject = plan(environment(command="run {{BASE_URL}}"), place=WILDCARD)
+    assert subject.command == ("run", BASE)  # the hub's path, where it answers itself
+
+
+@pytest.mark.parametrize(
+    ("place", "host", "port", "base_url"),
+    [
+        (PUBLIC, "hub.example.org", "443", BASE),
+        (Place(base_url=BASE, public_url="http://hub.example.org"), "hub.example.org", "80", BASE),
+        (Place(base_url=BASE, public_url="http://localhost:8000"), "localhost", "8000", BASE),
+        (Place(base_url=BASE, public_url="http://[::1]:8000"), "::1", "8000", BASE),
+        (WILDCARD, "8888-abc.env.example.org", "443", "/"),
+        (
+            Place(
+                base_url=BASE,
+                public_url="http://localhost:8000",
+                wildcard_url="http://*.localhost:8011",
+                label="abc",
+            ),
+            "8888-abc.localhost",
+            "8011",
+            "/",
+        ),
+    ],
+)
+def test_the_address_of_a_port(place, host, port, base_url):
+    command = "run {{HOST['8888']}} {{PORT['8888']}} {{BASE_URL['8888']}} {{BASE_URL}}"
+    assert made(command, place=place).command == ("run", host, port, base_url, base_url)
+
+
+def test_each_port_has_a_host_of_its_own():
+    command = "run {{HOST['8888']}} {{HOST['8080']}}"
+    interfaces = [web("lab", 8888), web("code", 8080)]
+    assert made(command, *interfaces, place=WILDCARD).command == (
+        "run",
+        "8888-abc.env.example.org",
+        "8080-abc.env.example.org",
+    )
+    assert len(set(made(command, *interfaces, place=PUBLIC).command[1:])) == 1
+
+
+@pytest.mark.parametrize("variable", ["HOST['8888']", "PORT['8888']"])
+def test_an_address_that_nobody_set_is_said(variable):
+    with pytest.raises(Refused) as refused:
+        made(f"run {{{{{variable}}}}}")
+    assert refused.value.code == "public-address-unknown"
+    assert made("run {{BASE_URL['8888']}} {{USERNAME}} {{PASSWORD}}").command  # no need of it
+
+
+def test_main_prefix():
+    assert launch.main_prefix(environment(interfaces=[web()])) == ""
+    two = environment(interfaces=[web("code", 8080), web()])
+    assert launch.main_prefix(two) == "code/"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["lab", "code", "rstudio", "x"]), st.integers(1, 3)),
+        min_size=1,
+        unique_by=lambda item: item[0],
+    ),
+    st.sampled_from([None, "run {{BASE_URL}}", "jupyter lab --port=2"]),
+    st.sampled_from([PLACE, PUBLIC, WILDCARD]),
+)
+def test_every_entrance_leads_to_an_endpoint(interfaces, command, place):
+    subject = made(command, *[web(name, port) for name, port in interfaces], place=place)
+    assert len({endpoint.port for endpoint in subject.endpoints}) == len(subject.endpoints)
+    assert subject.ports[0] == interfaces[0][1]
+    for entrance, (_, port) in zip(subject.entrances, interfaces, strict=True):
+        [endpoint] = [one for one in subject.endpoints if entrance.path.startswith(one.prefix)]
+        assert endpoint.port == port
+        assert endpoint.base_path in {"/", f"{BASE}{endpoint.prefix}"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": "julia:2"},
+        {"command": "julia --version"},
+        {"variables": {"A": "1"}},
+        {"interfaces": [{"name": "lab", "title": "Lab", "path": "/tree"}]},
+        {"interfaces": [{"name": "lab", "title": "Lab", "path": "/lab", "port": 8000}]},
+        {"resources": {"cpu_limit": 2}},
+        {"storage": {"global": "/home"}},
+        {"lifetime": {"idle_limit": "PT20M"}},
+    ],
+)
+def test_what_makes_another_server(change):
+    assert not launch.starts_alike(environment(), environment(**change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"title": "Other"},
+        {"sheet": {"description": "New words"}},
+        {"icon": "🧪"},
+        {"tags": ["new"]},
+        {"status": "archived"},
+        {"public": True},
+        {"interfaces": [{"name": "lab", "title": "Other title", "path": "/lab"}]},
+    ],
+)
+def test_what_leaves_a_server_as_it_is(change):
+    assert launch.starts_alike(environment(), environment(**change))

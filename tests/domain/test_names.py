@@ -109,6 +109,36 @@ def test_where_one_part_ends_matters(one, other):
     assert names.global_volume(joined, "") != names.global_volume(one, other)
 
 
+def test_labels_of_servers_differ():
+    labels = [
+        names.origin_label(hub, user, server)
+        for hub in ("hub", "hub2")
+        for user in HOSTILE
+        for server in ("lab", "code", "")
+    ]
+    assert len(set(labels)) == len(labels)
+
+
+@given(any_text, any_text, any_text)
+def test_a_label_is_part_of_a_host_name(hub, user, server):
+    label = names.origin_label(hub, user, server)
+    # RFC 1035 section 2.3.1, with the port before it: at most 63 letters, digits, hyphens
+    assert re.fullmatch(r"[a-z2-7]{20}", label)
+    assert VALID.fullmatch(f"p{65535}-{label}")
+    assert len(f"65535-{label}") <= 63
+
+
+@given(st.tuples(any_text, any_text, any_text), st.tuples(any_text, any_text, any_text))
+def test_no_two_servers_share_a_label(one, other):
+    assert (names.origin_label(*one) == names.origin_label(*other)) is (one == other)
+
+
+def test_a_label_tells_nothing_of_other_names():
+    # It is in addresses that people pass on.
+    label = names.origin_label("hub", "alice", "lab")
+    assert not any(label in name for name in all_names("alice", "hub", "lab"))
+
+
 # These names hold people's files. A change here loses them: never edit a line, only add.
 STABLE_FOR_EVER = {
     (

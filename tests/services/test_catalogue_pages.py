@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -15,7 +16,10 @@ from .conftest import Asker, definition
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
 PREFIX = "/services/catalogue/"
-PAGES = ["", "environments", "environments/tiny", "environments/nothing", "nothing", "states"]
+PAGES = [
+    *("", "environments", "environments/tiny", "environments/nothing", "open/tiny", "open/nothing"),
+    *("nothing", "states"),
+]
 
 
 @pytest.fixture
@@ -133,7 +137,7 @@ def test_nothing_but_static_files(direct: str, path: str) -> None:
 
 
 def test_head(student: Visitor) -> None:
-    for page in ("", "environments", "environments/tiny"):
+    for page in ("", "environments", "environments/tiny", "open/tiny"):
         answer = student.session.head(f"{student.hub.url}{PREFIX}{page}", timeout=30)
         assert (answer.status_code, answer.content) == (200, b"")
 
@@ -148,6 +152,13 @@ def test_head(student: Visitor) -> None:
         ("environments/nothing", "environment-unknown"),
         ("environments/closed", "environment-unknown"),
         ("environments/draft", "environment-unknown"),
+        ("open/nothing", "environment-unknown"),
+        ("open/closed", "environment-unknown"),
+        ("open/draft", "environment-unknown"),
+        ("open/archived", "environment-unknown"),
+        ("open/tiny", None),
+        ("open/", "not-found"),
+        ("open/tiny/web", "not-found"),
         ("environments/UPPER", "not-found"),
         ("environments/tiny/more", "not-found"),
         ("start/", "not-found"),
@@ -326,17 +337,135 @@ def test_a_running_server_is_shown_everywhere(student: Visitor) -> None:
         assert query["next"] == ["/user/alice/tiny/"]
     student.wait_until_ready("tiny")
     assert student.get(f"{PREFIX}states").json()["tiny"] == "running"
-    for page in ("", "environments", "environments/tiny"):
+    for page, leads_to in (
+        ("", "/user/alice/tiny/"),
+        ("environments/tiny", "/user/alice/tiny/"),
+        ("environments", f"{PREFIX}open/tiny"),  # which is not told what runs
+    ):
         text = student.get(f"{PREFIX}{page}").text
-        assert 'id="open-tiny-web"' in text
-        assert 'href="/user/alice/tiny/"' in text
+        assert re.search(rf'id="open-tiny"[^>]*href="{leads_to}"', text)
         assert 'id="start-tiny"' not in text
+    opened = student.get(f"{PREFIX}open/tiny", allow_redirects=False)
+    assert (opened.status_code, opened.headers["Location"]) == (302, "/user/alice/tiny/")
     # starting it again leads to it and starts nothing
     again = student.post_form(f"{PREFIX}environments", f"{PREFIX}start/tiny")
     assert urlsplit(again.url).path == "/user/alice/tiny/"
     student.post_form(PREFIX, f"{PREFIX}leave/tiny")
     student.wait_until_gone("tiny")
     assert "tiny" not in student.get(f"{PREFIX}states").json()
+
+
+# --- several interfaces --------------------------------------------------------------------------
+
+TWO = {
+    "public": True,
+    "interfaces": [
+        {"name": "one", "title": {"fr": "Une", "en": "One"}},
+        {"name": "two", "title": {"fr": "Deux", "en": "<b>Two</b>"}, "path": "/été/"},
+    ],
+    "resources": {"memory_bytes": 64_000_000, "shm_bytes": 16_000_000},
+}
+
+
+@pytest.fixture
+def two(student: Visitor, carol: Asker):
+    """Alice's running server of an environment with two interfaces: what was sent for it."""
+    sent = definition(**TWO)
+    assert carol.post("/environments", sent).status_code == 201
+    slug = sent["slug"]
+    student.post_form(f"{PREFIX}environments", f"{PREFIX}start/{slug}")
+    student.wait_until_ready(slug)
+    yield sent
+    student.stop_and_wait(slug)
+    carol.put(f"/environments/{slug}", {**sent, "public": False, "status": "archived"}, '"1"')
+
+
+def links(answer: requests.Response) -> list[tuple[str, str]]:
+    """The interfaces on the page that opens them: address and title, as they are written."""
+    assert answer.status_code == 200, answer.text
+    found = re.search(r'<ul class="entrances".*?</ul>', answer.text, re.DOTALL)
+    return re.findall(r'href="([^"]*)">([^\n]*)</a>', found[0]) if found else []
+
+
+def test_each_interface_has_its_link(student: Visitor, two: dict[str, Any]) -> None:
+    slug = two["slug"]
+    page = f"{PREFIX}open/{slug}"
+    for language, titles in (
+        ("fr", ["Une", "Deux"]),
+        ("en", ["One", "&lt;b&gt;Two&lt;/b&gt;"]),
+    ):
+        answer = student.get(page, headers={"Accept-Language": language})
+        addresses = [f"/user/alice/{slug}/", f"/user/alice/{slug}/%C3%A9t%C3%A9/"]
+        assert links(answer) == list(zip(addresses, titles, strict=True))
+        assert "<b>" not in answer.text
+    for other in ("", "environments", f"environments/{slug}"):
+        text = student.get(f"{PREFIX}{other}").text
+        assert re.search(rf'id="open-{slug}"[^>]*href="{page}"', text), other
+    # a start of what runs leads here, and nobody else's server is shown
+    again = student.post_form(f"{PREFIX}environments", f"{PREFIX}start/{slug}")
+    assert urlsplit(again.url).path == page
+    with student.hub.signed_in("bob") as bob:
+        assert links(bob.get(page)) == []
+
+
+def test_a_server_keeps_the_interfaces_that_it_started_with(
+    student: Visitor, two: dict[str, Any], carol: Asker
+) -> None:
+    slug = two["slug"]
+    newer = "A newer version of this environment is there."
+
+    def seen(page: str) -> str:
+        return student.get(f"{PREFIX}{page}", headers={"Accept-Language": "en"}).text
+
+    pages = ("", f"environments/{slug}", f"open/{slug}")
+    words = {**two, "title": "Other words", "icon": "🧪", "tags": ["new"]}
+    assert carol.put(f"/environments/{slug}", words, '"1"').status_code == 200
+    for page in pages:
+        assert newer not in seen(page)
+    one = {**words, "interfaces": two["interfaces"][:1]}
+    assert carol.put(f"/environments/{slug}", one, '"2"').status_code == 200
+    for page in pages:
+        assert newer in seen(page), page
+    assert len(links(student.get(f"{PREFIX}open/{slug}"))) == 2
+    for page in ("", f"environments/{slug}", "environments"):
+        assert re.search(rf'id="open-{slug}"[^>]*href="{PREFIX}open/{slug}"', seen(page)), page
+    # back to what runs
+    assert carol.put(f"/environments/{slug}", words, '"3"').status_code == 200
+    for page in pages:
+        assert newer not in seen(page)
+
+
+def test_what_runs_can_be_opened_whatever_became_of_the_environment(
+    student: Visitor, two: dict[str, Any], carol: Asker
+) -> None:
+    slug = two["slug"]
+    page = f"{PREFIX}open/{slug}"
+
+    def leave() -> None:  # by the REST API, which stops nothing
+        headers = {"Authorization": f"Bearer {student.token()}"}
+        url = f"{student.hub.url}{PREFIX}api/me/environments/{slug}"
+        assert requests.delete(url, headers=headers, timeout=30).status_code == 204
+
+    changed = {**two, "public": False, "status": "archived", "interfaces": two["interfaces"][1:]}
+    assert carol.put(f"/environments/{slug}", changed, '"1"').status_code == 200
+    assert len(links(student.get(page))) == 2
+    leave()
+    assert len(links(student.get(page))) == 2
+    assert code_of(student.get(f"{PREFIX}environments/{slug}")) == "environment-unknown"
+    with student.hub.signed_in("bob") as bob:
+        assert code_of(bob.get(page)) == "environment-unknown"
+
+    assert carol.put(f"/environments/{slug}", two, '"2"').status_code == 200
+    assert carol.delete(f"/environments/{slug}", '"3"').status_code == 204
+    answer = student.get(page, headers={"Accept-Language": "en"})
+    assert len(links(answer)) == 2  # of the last definition
+    assert "not open to you any more" in answer.text
+    assert f"{PREFIX}environments/{slug}" not in answer.text
+    assert f'id="start-{slug}"' not in answer.text
+    with student.hub.signed_in("bob") as bob:
+        assert code_of(bob.get(page)) == "environment-unknown"
+    student.stop_and_wait(slug)
+    assert code_of(student.get(page)) == "environment-unknown"
 
 
 def test_names_with_slashes_and_other_surprises(hub: RunningHub) -> None:

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from mydocker_hub.domain.errors import Conflict, MydockerError, NotFound, Refused
+from mydocker_hub.domain.launch import Place
 from mydocker_hub.domain.people import Person
 from mydocker_hub.store import activity, editing, reading
 from mydocker_hub.store.tables import AuditRow, EnrolmentRow, FolderRow, LaunchRow, PersonRow
@@ -34,7 +35,7 @@ def start(database):
             person=person,
             environment=slug,
             server=server or slug,
-            base_url=f"/user/{person.name}/{slug}/",
+            place=Place(base_url=f"/user/{person.name}/{slug}/"),
             hub="test",
             secret=SecretStr("s3cret"),
             now=now,
@@ -163,14 +164,12 @@ def test_begin_launch(database, add, start) -> None:
         (ALICE, "old", "environment-unknown"),
         (BOB, "old", "environment-archived"),
         (CAROL, "old", "environment-archived"),
-        (ALICE, "gateway", "interface-unsupported"),
     ],
 )
 def test_starts_that_are_refused(database, add, start, person, slug, code) -> None:
     add("private")
     add("draft", status="draft", public=True)
     add("old", status="archived", public=True)
-    add("gateway", public=True, interfaces=[{"name": "w", "title": "W", "kind": "web"}])
     assert code_of(start, person, slug) == code
     assert count(database, LaunchRow) == 0
     assert count(database, EnrolmentRow) == 0
@@ -242,6 +241,54 @@ def test_the_newest_launch_counts_each_for_themselves(database, add, start) -> N
     assert database.read_now(last, ZOE).end_code == "out-of-memory"
     assert database.read_now(last, ALICE, "other") is None
     assert database.read_now(reading.last_launches, ALICE, []) == {}
+
+
+def test_a_launch_keeps_the_definition_that_it_started_with(database, add, start) -> None:
+    add("lab", public=True, image="example.org/image:1")
+    add("other", public=True)
+    start()
+    changed = make("lab", public=True, image="example.org/image:2")
+    database.write_now(editing.update_environment, changed, BOB, 1, LATER)
+    start(ZOE)
+    start(slug="other")
+    seen = database.read_now(last, ALICE)
+    assert (seen.version, seen.environment.image) == (1, "example.org/image:1")
+    assert database.read_now(last, ZOE).environment == changed
+    assert database.read_now(last, ALICE, "other").environment.slug == "other"
+    start(now=LATER)
+    assert database.read_now(last, ALICE).environment == changed
+    assert "example.org" not in repr(seen)  # a definition may hold a licence
+
+
+def test_the_launches_of_a_dashboard_are_one_query(database, add, start) -> None:
+    ids = [add(slug, public=True).id for slug in ("lab", "other", "third")]
+    for slug in ("lab", "other", "third"):
+        start(slug=slug)
+    queries = []
+
+    def note(connection, cursor, statement, *rest) -> None:
+        queries.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    launches = database.read_now(reading.last_launches, ALICE, ids)
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert sorted(launches) == sorted(ids)
+    assert {launch.environment.slug for launch in launches.values()} == {"lab", "other", "third"}
+    assert sum("launches" in query for query in queries) == 1
+
+
+def test_a_deleted_environment_is_found_as_it_was_at_last(database, add) -> None:
+    add("lab", person=CAROL)
+    changed = make("lab", title="At last")
+    database.write_now(editing.update_environment, changed, CAROL, 1, NOW)
+    assert code_of(database.read_now, reading.deleted, "lab") == "environment-unknown"
+    database.write_now(editing.delete_environment, "lab", CAROL, 2, LATER)
+    found = database.read_now(reading.deleted, "lab")
+    assert (found.environment, found.version, found.updated_at) == (changed, 0, LATER)
+    assert not found.standing.enrolled
+    add("lab", person=CAROL, title="Again")
+    database.write_now(editing.delete_environment, "lab", CAROL, 1, LATER)
+    assert database.read_now(reading.deleted, "lab").environment.title.en == "Again"
 
 
 def test_marks_of_an_unknown_launch_change_nothing(database, add, start) -> None:

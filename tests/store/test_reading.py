@@ -86,6 +86,15 @@ def test_find_says_how_one_stands(database, add) -> None:
     assert caught.value.code == "environment-unknown"
 
 
+def test_a_definition_is_checked_once(database, add) -> None:
+    """Checking takes longer than reading: one gets the same object, until it changes."""
+    first = add("lab", public=True)
+    assert database.read_now(reading.find, "lab", ALICE).environment is first.environment
+    assert database.read_now(reading.search, ZOE).items[0].environment is first.environment
+    database.write_now(editing.update_environment, make("lab", title="New"), BOB, 1, NOW)
+    assert database.read_now(reading.find, "lab", ALICE).environment == make("lab", title="New")
+
+
 @pytest.fixture
 def library(add):
     """Environments with texts that search has to cope with."""

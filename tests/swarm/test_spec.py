@@ -303,6 +303,7 @@ def test_preparation():
                 "User": "0:0",
                 "Labels": labels,
                 "Healthcheck": {"Test": ["NONE"]},
+                "Init": True,
                 "CapabilityDrop": [
                     *("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"),
                     *("KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"),

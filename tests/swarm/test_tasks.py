@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mydocker_hub.swarm.tasks import Step, Task, failure, newest, read_task, scarce
+from mydocker_hub.swarm.tasks import (
+    Step,
+    Task,
+    failure,
+    newest,
+    read_task,
+    registry_is_silent,
+    scarce,
+)
 
 MOUNT_FAILED = (
     "starting container failed: error while mounting volume '/var/lib/docker/volumes/v/_data': "
@@ -142,6 +150,26 @@ FAILURES = [
 def test_failures(fields, out_of_memory, code):
     error = failure(task(**fields), image="x:1", memory=10**9, out_of_memory=out_of_memory)
     assert (error and error.code) == code
+
+
+REGISTRIES = [
+    # what the engine answers when it is asked for an image's manifest (Docker 20.10)
+    (404, "manifest unknown", False),
+    (401, "errors:\ndenied: requested access to the resource is denied", False),
+    (403, "pull access denied, repository does not exist or may require authorization", False),
+    (500, 'Head "http://r/v2/x/manifests/1": no basic auth credentials', False),
+    (500, "unauthorized: authentication required", False),
+    (500, 'Get "http://r/v2/": dial tcp 127.0.0.1:1: connect: connection refused', True),
+    (500, 'Get "https://r/v2/": dial tcp: lookup r on 10.0.0.1:53: no such host', True),
+    (500, 'Get "http://r/v2/": context deadline exceeded (Client.Timeout exceeded)', True),
+    (500, "received unexpected HTTP status: 503 Service Unavailable", True),
+    (500, 'Get "https://r/v2/": x509: certificate signed by unknown authority', True),
+]
+
+
+@pytest.mark.parametrize(("status", "reason", "silent"), REGISTRIES)
+def test_registries(status, reason, silent):
+    assert registry_is_silent(status, reason) is silent
 
 
 def test_parameters_of_failures():

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-import threading
+import queue
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -24,8 +24,7 @@ class Swarm:
         self.calls = 0
         self.fails = None
         self.slow = 0.0
-        self.out_of_memory = []
-        self._closed = threading.Event()
+        self.events = queue.Queue()
 
     def put(self, service, state="running", desired="running", **fields):
         self.now[service] = Task(
@@ -46,18 +45,22 @@ class Swarm:
     async def remove_service(self, service):
         self.removed.append(service)
 
-    def out_of_memory_events(self, hub):
-        for service in self.out_of_memory:
-            yield {"Actor": {"Attributes": {"com.docker.swarm.service.id": service}}}
-        yield {"Actor": {}}
-        self._closed.wait()
+    def container_events(self, hub):
+        yield {"Action": "start", "Actor": {}}  # of no Swarm service
+        while event := self.events.get():
+            yield event
+
+    def happens(self, action, service):
+        attributes = {"com.docker.swarm.service.id": service}
+        self.events.put({"Action": action, "Actor": {"Attributes": attributes}})
 
     def close(self):
-        self._closed.set()
+        self.events.put(None)
 
 
 @pytest.fixture
 def quickly(monkeypatch):
+    monkeypatch.setattr(module, "QUICKEST_SECONDS", 0.005)
     monkeypatch.setattr(module, "QUICK_SECONDS", 0.01)
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.02)
     monkeypatch.setattr(module, "_GONE_AFTER_SECONDS", 0.1)
@@ -121,6 +124,49 @@ async def test_without_a_start_it_is_slow_and_a_start_makes_it_quick(monkeypatch
         calls = swarm.calls
         await asyncio.sleep(0.7)
         assert swarm.calls <= calls + 1  # slow again
+
+
+async def test_what_a_container_does_is_looked_at_at_once(monkeypatch):
+    monkeypatch.setattr(module, "SLOW_SECONDS", 60)
+    monkeypatch.setattr(module, "STIRRED_SECONDS", 0.3)
+    swarm = Swarm()
+    swarm.put("s")
+    async with watching(swarm) as watcher:
+        await until(lambda: watcher.task("s"))
+        swarm.happens("die", "s")
+        await until(lambda: swarm.calls >= 2)
+        swarm.put("s", "failed")  # which Swarm says a little later
+        await until(lambda: watcher.task("s").ended)
+        await asyncio.sleep(0.4)
+        calls = swarm.calls
+        await asyncio.sleep(0.3)
+        assert swarm.calls == calls  # slow again
+        swarm.happens("oom", "s")
+        await until(lambda: watcher.was_out_of_memory("s"))
+        assert swarm.calls == calls  # that alone says nothing of the task
+
+
+@pytest.mark.parametrize(
+    ("busy", "call", "still", "expected"),
+    [
+        # somebody waits: at once after a change, the slower the longer nothing changes
+        (True, 0.003, 0.0, (0.03, 0.03)),
+        (True, 0.003, 0.4, (0.03, 0.05)),
+        (True, 0.003, 1.0, (0.03, 0.125)),
+        (True, 0.003, 600, (0.03, 0.25)),
+        # an engine that takes its time gets it, but not for ever
+        (True, 0.05, 0.0, (0.1, 0.1)),
+        (True, 0.2, 600, (0.4, 0.4)),
+        (True, 15.0, 0.0, (1.0, 1.0)),
+        # nobody waits: slow, but ready for what comes
+        (False, 0.003, 0.0, (0.03, 5.0)),
+        (False, 0.2, 600, (0.4, 5.0)),
+        (False, 15.0, 600, (1.0, 5.0)),
+    ],
+)
+def test_the_pause_between_ticks(busy, call, still, expected):
+    pause = module.pause(busy=busy, call_seconds=call, still_seconds=still)
+    assert pause == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +258,7 @@ async def test_gone_waits_until_nothing_runs(quickly, last):
 
 async def test_out_of_memory_is_told_and_remembered(quickly):
     swarm, told = Swarm(), []
-    swarm.out_of_memory = ["s"]
+    swarm.happens("oom", "s")
     async with watching(swarm, on_out_of_memory=told.append) as watcher:
         watcher.claim("s")
         await until(lambda: told)

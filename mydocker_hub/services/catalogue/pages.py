@@ -1,23 +1,24 @@
-"""The catalogue's pages: the dashboard, the public catalogue, the sheet of an environment."""
+"""The catalogue's pages: the dashboard, the public catalogue, an environment's sheet and doors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from jupyterhub.utils import url_escape_path, url_path_join
+from jupyterhub.utils import url_escape_path
 from tornado.web import RequestHandler
 
 from ...domain import names
-from ...domain.access import Decision, may_edit, may_start
-from ...domain.environment import Environment, Interface
+from ...domain.access import Decision, may_edit, may_see, may_start
+from ...domain.environment import Environment
 from ...domain.errors import MydockerError, NotFound, error_for
+from ...domain.launch import Entrance, entrances, starts_alike
 from ...domain.people import Person
 from ...hubapi import HubApi, Server
 from ...store import activity, reading
@@ -50,6 +51,13 @@ class Card:
         return self.found.environment
 
     @property
+    def started_with(self) -> Environment:
+        """The environment as the running server knows it: as it was when it started."""
+        if self.state is State.RUNNING and self.launch is not None:
+            return self.launch.environment
+        return self.environment
+
+    @property
     def since(self) -> datetime | None:
         """Since when the server runs."""
         return self.server.started if self.server and self.state is State.RUNNING else None
@@ -59,7 +67,7 @@ class Card:
         """When the server will be stopped if its person does nothing more."""
         if self.server is None or self.state is not State.RUNNING:
             return None
-        lifetime = self.environment.lifetime
+        lifetime = self.started_with.lifetime
         ends = []
         if lifetime.idle_limit and self.server.last_activity:
             ends.append(self.server.last_activity + lifetime.idle_limit)
@@ -69,12 +77,19 @@ class Card:
 
     @property
     def newer(self) -> bool:
-        """Whether the definition changed since the running server started."""
+        """Whether the running server would be another one if it started now."""
         return (
             self.state is State.RUNNING
             and self.launch is not None
             and self.launch.version < self.found.version
+            and self.start.allowed
+            and not starts_alike(self.launch.environment, self.environment)
         )
+
+    @property
+    def gone(self) -> bool:
+        """Whether the environment is not there any more for the person whose server it is."""
+        return self.start.code == "environment-unknown"
 
     @property
     def refusal(self) -> MydockerError | None:
@@ -97,13 +112,25 @@ class Card:
         """What the person should know of the running server; `launch.notice_at` says since when."""
         if self.state is not State.RUNNING or self.launch is None or not self.launch.notice_code:
             return None
-        memory = self.environment.resources.memory_bytes
+        memory = self.started_with.resources.memory_bytes
         return error_for(self.launch.notice_code, {"memory": memory})
 
-    def address(self, interface: Interface) -> str:
+    @property
+    def entrances(self) -> tuple[Entrance, ...]:
+        """The interfaces of the running server, or those that a start would give."""
+        return entrances(self.started_with)
+
+    @property
+    def only_address(self) -> str:
+        """Where the running server's interface is, if it is known to have one only; else ""."""
+        if self.launch is None or len(self.entrances) > 1:
+            return ""
+        return self.address(self.entrances[0])
+
+    def address(self, entrance: Entrance) -> str:
         """Where an interface of the running server is."""
         assert self.server is not None  # noqa: S101 - templates ask for running servers only
-        return str(url_path_join(self.server.url, quote(interface.path)))
+        return self.server.url + entrance.path
 
 
 def card(
@@ -139,6 +166,45 @@ def _dashboard(session: Session, person: Person) -> tuple[list[Found], dict[int,
 def _sheet(session: Session, person: Person, slug: str) -> tuple[Found, LastLaunch | None]:
     found = api.visible(session, slug, person)
     return found, reading.last_launches(session, person, [found.id]).get(found.id)
+
+
+def _public_catalogue(
+    session: Session, person: Person, *, text: str, tag: str, offset: int, limit: int
+) -> tuple[reading.Page, list[tuple[str, int]]]:
+    page = reading.search(
+        session, person, text=text, tag=tag, public_only=True, offset=offset, limit=limit
+    )
+    return page, reading.tags(session)
+
+
+def nearby_pages(number: int, pages: int) -> list[int | None]:
+    """Which of 1 to `pages` to offer on page `number`; None stands for those left out."""
+    shown = sorted({1, pages} | {one for one in range(number - 2, number + 3) if 1 <= one <= pages})
+    found: list[int | None] = []
+    for before, one in zip([0, *shown], shown, strict=False):
+        if one == before + 2:
+            found.append(before + 1)  # as short as what would stand for it
+        elif one > before + 2:
+            found.append(None)
+        found.append(one)
+    return found
+
+
+def _to_open(
+    session: Session, person: Person, slug: str, state: State
+) -> tuple[Found, LastLaunch | None]:
+    """What a person may see, and what their server runs, whatever became of it meanwhile."""
+    runs = state is State.RUNNING  # anybody may ask the hub for any start, in vain
+    try:
+        found = reading.find(session, slug, person)
+    except NotFound:
+        if not runs:
+            raise
+        return reading.deleted(session, slug), None
+    launch = reading.last_launches(session, person, [found.id]).get(found.id)
+    if not runs or launch is None:
+        may_see(person, found.environment, found.standing).or_raise(found.environment)
+    return found, launch
 
 
 class CataloguePage(PageHandler):
@@ -181,7 +247,7 @@ class StatesPage(CataloguePage):
 class EnvironmentsPage(CataloguePage):
     """`/environments`: the public catalogue, with search by words and by tag."""
 
-    PAGE_SIZE = 60
+    PAGE_SIZE = 30
 
     async def get(self) -> None:
         text = self.get_query_argument("q", "")[:200].replace("\x00", "")
@@ -189,25 +255,26 @@ class EnvironmentsPage(CataloguePage):
         wanted = self.get_query_argument("page", "1")
         number = max(1, int(wanted)) if re.fullmatch("[0-9]{1,5}", wanted) else 1
         person = self.person
-        page = await self.database.read(
-            reading.search,
+        page, tags = await self.database.read(
+            _public_catalogue,
             person,
             text=text,
             tag=tag,
-            public_only=True,
             offset=(number - 1) * self.PAGE_SIZE,
             limit=self.PAGE_SIZE,
         )
+        pages = max(1, -(-page.total // self.PAGE_SIZE))
         servers = await self.hub_api.servers(person.name)
         self.render_page(
             "catalogue/environments.html",
             cards=[card(found, person, servers) for found in page.items],
-            tags=await self.database.read(reading.tags),
+            tags=tags,
             total=page.total,
             text=text,
             tag=tag,
             number=number,
-            pages=max(1, -(-page.total // self.PAGE_SIZE)),
+            pages=pages,
+            nearby=nearby_pages(number, pages),
         )
 
 
@@ -219,6 +286,23 @@ class EnvironmentPage(CataloguePage):
         found, launch = await self.database.read(_sheet, person, slug)
         servers = await self.hub_api.servers(person.name)
         self.render_page("catalogue/environment.html", card=card(found, person, servers, launch))
+
+
+class OpenPage(CataloguePage):
+    """`/open/SLUG`: the interfaces of the person's server; straight in, if there is one only."""
+
+    async def get(self, slug: str) -> None:
+        person = self.person
+        servers = await self.hub_api.servers(person.name)
+        state = _state(servers.get(names.server_name(slug)))
+        found, launch = await self.database.read(_to_open, person, slug, state)
+        opened = card(found, person, servers, launch)
+        if not found.version:  # deleted: whoever could start it then, nobody can now
+            opened = replace(opened, start=Decision(False, "environment-unknown"))
+        if opened.state is State.RUNNING and len(opened.entrances) == 1:
+            self.redirect(opened.address(opened.entrances[0]))
+            return
+        self.render_page("catalogue/open.html", card=opened)
 
 
 class Action(CataloguePage):
@@ -243,7 +327,10 @@ class StartAction(Action):
         if running is not None and running.pending == "stop":
             self.redirect(self.addresses.service_prefix, status=303)  # its card says so
             return
-        if running is None or not (running.ready or running.pending == "spawn"):
+        if running is not None and running.ready:
+            self.redirect(f"{self.addresses.service_prefix}open/{slug}", status=303)
+            return
+        if running is None or running.pending != "spawn":
             await self.hub_api.start_server(
                 person.name,
                 server,
@@ -299,6 +386,7 @@ ROUTES: list[tuple[str, type[RequestHandler]]] = [
     ("states", StatesPage),
     ("environments", EnvironmentsPage),
     (f"environments/{SLUG}", EnvironmentPage),
+    (f"open/{SLUG}", OpenPage),
     (f"start/{SLUG}", StartAction),
     (f"stop/{SLUG}", StopAction),
     (f"leave/{SLUG}", LeaveAction),

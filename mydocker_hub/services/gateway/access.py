@@ -83,7 +83,7 @@ class Access:
         try:
             return await asyncio.shield(self._asking[key])
         except Unavailable:
-            if known is not None and known.model and now - known.at < _STALE_SECONDS:
+            if known is not None and now - known.at < _STALE_SECONDS:
                 return known.model  # people work on while the hub restarts
             raise
 

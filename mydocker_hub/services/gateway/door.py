@@ -40,6 +40,7 @@ class Door(SignInHandler):
 
     SUPPORTED_METHODS = _METHODS
     _upload: Upload | None = None
+    _refusal: MydockerError | None = None
     _passing: asyncio.Task[None] | None = None
     _plan: tuple[Route, ToEndpoint | ToPort, Outside]
 
@@ -50,12 +51,20 @@ class Door(SignInHandler):
             connection: Any = self.request.connection
             connection.set_max_body_size(_ANY_SIZE)
             self.set_header("Connection", "close")  # for what is answered before the body is read
-            await self._decide()
+            try:
+                await self._decide()
+            except MydockerError as error:
+                if "Expect" in self.request.headers:
+                    raise  # nothing of the body has been sent
+                self._refusal = error  # said when all is read: see Upload.throw_away
+                return
             self.clear_header("Connection")
             self._upload = Upload()
 
     async def _decide(self) -> None:
         """Who asks, for what: sets `_plan`, or answers, or raises."""
+        if not self.request.path.startswith("/"):
+            raise MydockerError("bad-request")  # would be read as part of a container's address
         found = self._own_origin(self.request.host.lower())
         if found is not None:
             await self._at_origin(*found)
@@ -71,6 +80,10 @@ class Door(SignInHandler):
         if found is None or route is None:
             raise NotFound("server-not-running")
         rest = found[2]
+        if self._reads and not self.request.path.startswith(route.base_url):
+            # The same server, with other escapes: its cookie is for the path as the hub writes it.
+            self._redirect_keeping_query(route.base_url + rest)
+            return
         if rest == "oauth_callback" and self._reads:
             await self._signed_in(route)
             return
@@ -146,6 +159,8 @@ class Door(SignInHandler):
         await self._upload.put(chunk)
 
     async def _through(self, *path: str) -> None:
+        if self._refusal is not None:
+            raise self._refusal
         if self._upload is None:
             await self._decide()
             if self._finished:
@@ -171,7 +186,7 @@ class Door(SignInHandler):
         try:
             address = await self._address(route, target)
             inside = self._inside(route, target, outside, address)
-            if self.request.headers.get("Upgrade", "").lower() == "websocket":
+            if self._wants_websocket:
                 await websocket(
                     self,
                     inside,

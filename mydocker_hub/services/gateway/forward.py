@@ -8,6 +8,7 @@ stays between them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
-from tornado.httputil import HTTPHeaders, parse_response_start_line
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPInputError,
+    ResponseStartLine,
+    parse_response_start_line,
+)
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.log import app_log
 from tornado.tcpclient import TCPClient
@@ -30,6 +36,7 @@ from ...web.service import summary
 PIECE_BYTES = 64 * 1024
 _CONNECT_SECONDS = 5.0
 _UPGRADE_SECONDS = 30.0
+_LINGER_SECONDS = 30.0
 _HEAD_BYTES = 64 * 1024
 # Shorter than node's five seconds, after which it closes a connection that we might just reuse.
 _KEEP_ALIVE_SECONDS = 3.0
@@ -51,8 +58,8 @@ class Inside:
 class Containers:
     """The HTTP client for all containers: no cookies, no redirects, no limits of its own.
 
-    Connections are used again, but for requests with a body: one that the container just closed
-    would swallow a body that cannot be sent twice.
+    Connections are used again, but for what only reads: one that the container just closed would
+    swallow a request that cannot be sent twice.
     """
 
     def __init__(self) -> None:
@@ -61,8 +68,9 @@ class Containers:
         )
         self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
 
-    def session(self, *, with_body: bool) -> aiohttp.ClientSession:
-        return self._fresh if with_body else self._reusing
+    def session(self, method: str, *, with_body: bool) -> aiohttp.ClientSession:
+        reads = method in {"GET", "HEAD", "OPTIONS"} and not with_body
+        return self._reusing if reads else self._fresh
 
     async def close(self) -> None:
         await self._reusing.close()
@@ -88,6 +96,7 @@ class Upload:
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         self._closed = asyncio.Event()
+        self._ended = asyncio.Event()
         self._begun = False
 
     async def put(self, piece: bytes) -> None:
@@ -102,10 +111,18 @@ class Upload:
 
     async def end(self) -> None:
         await self.put(b"")
+        self._ended.set()
 
     def close(self) -> None:
         """The container has answered: what is still to come is thrown away."""
         self._closed.set()
+
+    async def throw_away(self) -> None:
+        """Let the rest come, for a while: to whoever is still sending, as the proxy is, a
+        connection that is closed has failed, whatever was answered on it."""
+        self.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), _LINGER_SECONDS)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._begun:
@@ -128,33 +145,44 @@ async def http(
     the browser's connection is cut, so that half a file is not taken for a whole one.
     """
     begun = False
+    method = handler.request.method or "GET"
     try:
-        async with containers.session(with_body=upload is not None).request(
-            handler.request.method or "GET",
-            URL(inside.address + inside.target, encoded=True),
+        async with containers.session(method, with_body=upload is not None).request(
+            method,
+            # A # would begin what is not sent.
+            URL(inside.address + _as_sent(inside.target).replace("#", "%23"), encoded=True),
             headers=CIMultiDict((name, _as_sent(value)) for name, value in inside.headers),
             data=upload,
             allow_redirects=False,
         ) as answer:
-            if upload is not None:
-                upload.close()
+            if answer.status < 200:
+                raise Lost(f"HTTP {answer.status}, which was not asked for")
             headers = [
                 (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in answer.raw_headers
             ]
             _begin(handler, answer.status, answer.reason or "", headers, outside, inside.address)
             begun = True
+            await handler.flush()  # the first event of a stream may be long in coming
             async for piece in answer.content.iter_any():
                 handler.write(piece)
                 await handler.flush()
+            if upload is not None:
+                await upload.throw_away()
             handler.finish()
     except StreamClosedError:
         return  # the browser left
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         if not begun:
-            raise Lost(f"{type(error).__name__}: {error}") from error
-        app_log.info("%s: cut in the middle: %r", summary(handler.request), error)
+            raise Lost(_said(error)) from error
+        app_log.info("%s: cut in the middle: %s", summary(handler.request), _said(error))
         _cut(handler)
+
+
+def _said(error: Exception) -> str:
+    """An error for the log; aiohttp's of a bad answer holds the address, and of the answer."""
+    name = type(error).__name__
+    return name if isinstance(error, aiohttp.ClientResponseError) else f"{name}: {error}"
 
 
 def _as_sent(value: str) -> str:
@@ -200,17 +228,15 @@ async def websocket(
     `on_presence` is called when somebody does something; `still_allowed` is awaited from time to
     time, and both connections are closed when it says no.
     """
-    container = await _upgrade(handler, inside)
+    container = await _connect(inside)
     try:
-        head = await asyncio.wait_for(
-            container.read_until(b"\r\n\r\n", max_bytes=_HEAD_BYTES), _UPGRADE_SECONDS
-        )
-        start, _, rest = head.decode("latin-1").partition("\r\n")
-        status = parse_response_start_line(start)
-        headers = list(HTTPHeaders.parse(rest).get_all())
-    except (StreamClosedError, TimeoutError, ValueError, OSError) as error:
+        async with asyncio.timeout(_UPGRADE_SECONDS):
+            status, headers = await _upgrade(container, handler, inside)
+    except BaseException as error:
         container.close()
-        raise Lost(f"{type(error).__name__}: {error}") from error
+        if isinstance(error, StreamClosedError | TimeoutError | HTTPInputError | OSError):
+            raise Lost(f"{type(error).__name__}: {error}") from error
+        raise
     lines = [f"HTTP/1.1 {status.code} {status.reason}"]
     lines += [
         f"{name}: {value}"
@@ -219,8 +245,11 @@ async def websocket(
     if status.code == 101:
         lines += ["Connection: Upgrade", "Upgrade: websocket"]
     else:
-        lines += ["Connection: close"]  # the rest of the answer follows, until its end
+        # The rest of the answer follows as it comes, until its end.
+        lines += [f"{name}: {value}" for name, value in headers if name == "Transfer-Encoding"]
+        lines += ["Connection: close"]
     browser = handler.detach()
+    browser.set_nodelay(True)
     reader = FrameReader()
 
     def look(data: bytes) -> None:
@@ -233,7 +262,7 @@ async def websocket(
         asyncio.create_task(_pass(container, browser)),
     ]
     try:
-        await browser.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        await _write(browser, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         await asyncio.wait({watching, *passing}, return_when=asyncio.FIRST_COMPLETED)
     except StreamClosedError:
         pass
@@ -245,9 +274,23 @@ async def websocket(
         container.close()
 
 
-async def _upgrade(handler: RequestHandler, inside: Inside) -> IOStream:
-    """A connection to the container, with the request for a WebSocket sent."""
+async def _connect(inside: Inside) -> IOStream:
+    """A connection to the container."""
     address = urlsplit(inside.address)
+    try:
+        stream = await TCPClient().connect(
+            address.hostname or "", address.port or 80, timeout=_CONNECT_SECONDS
+        )
+        stream.set_nodelay(True)
+    except (StreamClosedError, TimeoutError, OSError) as error:
+        raise Lost(f"{type(error).__name__}: {error}") from error
+    return stream
+
+
+async def _upgrade(
+    container: IOStream, handler: RequestHandler, inside: Inside
+) -> tuple[ResponseStartLine, Headers]:
+    """Ask the container for a WebSocket; the head of its answer."""
     lines = [f"{handler.request.method} {inside.target} HTTP/1.1"]
     # Without extensions frames stay legible, and nothing is compressed twice.
     lines += [
@@ -256,15 +299,14 @@ async def _upgrade(handler: RequestHandler, inside: Inside) -> IOStream:
         if name.lower() != "sec-websocket-extensions"
     ]
     lines += ["Connection: Upgrade", "Upgrade: websocket"]
-    try:
-        stream = await TCPClient().connect(
-            address.hostname or "", address.port or 80, timeout=_CONNECT_SECONDS
-        )
-        stream.set_nodelay(True)
-        await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-    except (StreamClosedError, TimeoutError, OSError) as error:
-        raise Lost(f"{type(error).__name__}: {error}") from error
-    return stream
+    await _write(container, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    while True:
+        head = await container.read_until(b"\r\n\r\n", max_bytes=_HEAD_BYTES)
+        start, _, rest = head.decode("latin-1").partition("\r\n")
+        status = parse_response_start_line(start)
+        # What follows an informational answer would pass unread, with any header.
+        if status.code == 101 or status.code >= 200:
+            return status, list(HTTPHeaders.parse(rest).get_all())
 
 
 async def _pass(
@@ -276,9 +318,15 @@ async def _pass(
             data = await source.read_bytes(PIECE_BYTES, partial=True)
             if look is not None:
                 look(data)
-            await target.write(data)
+            await _write(target, data)
     except StreamClosedError:
         pass
+
+
+async def _write(stream: IOStream, data: bytes) -> None:
+    """Returns when all is written. Tornado logs a write that is cancelled as an error of its own
+    (iostream.py, `write`), so that it is left to end with its connection."""
+    await asyncio.shield(stream.write(data))
 
 
 async def _watch(still_allowed: Callable[[], Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from typing import Any
-from urllib.parse import unquote
 
 from jupyterhub.utils import get_browser_protocol, url_path_join
 from pydantic import ValidationError
@@ -95,6 +94,20 @@ class GatewayHandler(RequestHandler):
         return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     @property
+    def _wants_websocket(self) -> bool:
+        """Whether this is the request of RFC 6455 section 4.1, and of nothing that resembles it:
+        what the proxy before us does not see as one must not become a tunnel."""
+        headers = self.request.headers
+        options = headers.get("Connection", "").lower().split(",")
+        return (
+            self.request.method == "GET"
+            and self.request.version == "HTTP/1.1"
+            and not self._has_body
+            and headers.get("Upgrade", "").lower() == "websocket"
+            and "upgrade" in {option.strip() for option in options}
+        )
+
+    @property
     def _reads(self) -> bool:
         return self.request.method in {"GET", "HEAD"}
 
@@ -130,5 +143,5 @@ class RouteHandler(HubDoor):
     """`DELETE /-/routes/USER/SERVER`: a server runs no more."""
 
     def delete(self, user: str, server: str) -> None:
-        self.gateway.routes.remove(unquote(user), unquote(server))
+        self.gateway.routes.remove(user, server)
         self.set_status(204)

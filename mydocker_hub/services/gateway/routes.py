@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from tornado.log import app_log
 
-from ...domain.errors import MydockerError
+from ...domain.errors import MydockerError, Unavailable
 from ...domain.route import Route
 from ...httpclient import JsonClient
 
@@ -53,12 +53,19 @@ class Routes:
         key = (unquote(user), unquote(server))
         if key not in self._routes:
             await self._look_again()
-        return self._routes.get(key)
+        return self._known(self._routes.get(key))
 
     async def find_label(self, label: str) -> Route | None:
         if label not in self._labels:
             await self._look_again()
-        return self._labels.get(label)
+        return self._known(self._labels.get(label))
+
+    def _known(self, route: Route | None) -> Route | None:
+        """Of what is not found before the hub has said anything nothing can be said: JupyterLab
+        takes a 404 for the end of a kernel."""
+        if route is None and self._asked_at < 0:
+            raise Unavailable("hub-unavailable")
+        return route
 
     async def address(self, route: Route, port: int) -> str:
         """Where a port is reached that is not among the interfaces. Raises `port-out-of-reach`."""

@@ -23,6 +23,7 @@ _STATE_COOKIE = "mydocker-sign-in-"
 _COOKIE_SECONDS = 14 * 24 * 3600  # as the hub's own
 _SIGN_IN_SECONDS = 600
 _TICKET_SECONDS = 60
+_LONGEST_ADDRESS = 2000  # sealed, in a cookie of at most 4096 bytes (RFC 6265 section 6.1)
 
 
 class SignInHandler(GatewayHandler):
@@ -80,20 +81,34 @@ class SignInHandler(GatewayHandler):
         opened = self.gateway.cookies.open(sealed, seconds=_COOKIE_SECONDS) if sealed else None
         if not isinstance(opened, dict):
             return None
-        if (opened.get("client"), opened.get("port")) != (route.client_id, port):
+        if (opened["client"], opened["port"]) != (route.client_id, port):
             return None
         return str(opened["token"])
 
-    def _remember(self, name: str, value: Any, *, path: str, seconds: int) -> None:
+    def _remember(self, name: str, sealed: str, *, path: str, seconds: int) -> None:
         self.set_cookie(
             name,
-            self.gateway.cookies.close(value),
+            sealed,
             path=path,
             max_age=seconds,
             httponly=True,
             samesite="Lax",
             secure=self._scheme == "https",
         )
+
+    @property
+    def _next(self) -> str:
+        """Where to go on after the sign-in: here."""
+        address = self.request.uri or ""
+        if len(address) > _LONGEST_ADDRESS:
+            address = self.request.path
+        return address if len(address) <= _LONGEST_ADDRESS else "/"
+
+    def _note(self, name: str) -> dict[str, Any] | None:
+        """What this browser was to go on with."""
+        sealed = self.get_cookie(name)
+        note = self.gateway.notes.open(sealed, seconds=_SIGN_IN_SECONDS) if sealed else None
+        return note if isinstance(note, dict) else None
 
     def _send_to_sign_in(self, route: Route) -> None:
         """To the hub, with a note in a cookie of what to go on with (RFC 6749 §10.12)."""
@@ -103,22 +118,22 @@ class SignInHandler(GatewayHandler):
             "state": state,
             "verifier": verifier,
             "client": route.client_id,
-            "next": self.request.uri,
+            "next": self._next,
         }
         name = _STATE_COOKIE + state[:8]
-        self._remember(name, note, path=_callback(route), seconds=_SIGN_IN_SECONDS)
+        sealed = self.gateway.notes.close(note)
+        self._remember(name, sealed, path=_callback(route), seconds=_SIGN_IN_SECONDS)
         self.redirect(self.gateway.access.sign_in_url(route, state=state, challenge=challenge))
 
     async def _signed_in(self, route: Route) -> None:
         """The hub sends somebody back."""
         state = self.get_argument("state", "")
         name = _STATE_COOKIE + state[:8]
-        sealed = self.get_cookie(name)
-        note = self.gateway.cookies.open(sealed, seconds=_SIGN_IN_SECONDS) if sealed else None
+        note = self._note(name)
         if (
-            not isinstance(note, dict)
+            note is None
             or note.get("client") != route.client_id
-            or not hmac.compare_digest(str(note.get("state")), state)
+            or not hmac.compare_digest(note["state"].encode(), state.encode())
         ):
             raise MydockerError("sign-in-interrupted")
         self.clear_cookie(name, path=_callback(route))
@@ -132,7 +147,8 @@ class SignInHandler(GatewayHandler):
         if model is None or not access.may_enter(route, model):
             raise Refused("server-not-yours")
         value = {"client": route.client_id, "port": None, "token": token}
-        self._remember(_COOKIE, value, path=route.base_url, seconds=_COOKIE_SECONDS)
+        sealed = self.gateway.cookies.close(value)
+        self._remember(_COOKIE, sealed, path=route.base_url, seconds=_COOKIE_SECONDS)
         self.redirect(note["next"])
 
     # --- to an origin of its own -----------------------------------------------------------------
@@ -148,9 +164,10 @@ class SignInHandler(GatewayHandler):
 
     def _fetch_sign_in(self, route: Route, port: int) -> None:
         proof = secrets.token_urlsafe(16)
-        note = {"proof": proof, "next": self.request.uri}
+        note = {"proof": proof, "next": self._next}
         name = _STATE_COOKIE + proof[:8]
-        self._remember(name, note, path=ORIGIN_PREFIX, seconds=_SIGN_IN_SECONDS)
+        sealed = self.gateway.notes.close(note)
+        self._remember(name, sealed, path=ORIGIN_PREFIX, seconds=_SIGN_IN_SECONDS)
         self.redirect(
             url_concat(
                 f"{self.gateway.settings.public_url}{route.base_url}oauth_origin",
@@ -185,21 +202,22 @@ class SignInHandler(GatewayHandler):
 
     def _take_ticket(self, route: Route, port: int) -> None:
         name = _STATE_COOKIE + self.get_argument("note", "")
-        sealed = self.get_cookie(name)
-        note = self.gateway.cookies.open(sealed, seconds=_SIGN_IN_SECONDS) if sealed else None
+        note = self._note(name)
         ticket = self.gateway.tickets.pop(self.get_argument("ticket", ""), None)
         if (
-            not isinstance(note, dict)
+            note is None
             or ticket is None
             or ticket.until < self.request._start_time
             or (ticket.client_id, ticket.port) != (route.client_id, port)
-            or not hmac.compare_digest(ticket.state, _fingerprint(str(note.get("proof"))))
+            or not hmac.compare_digest(ticket.state.encode(), _fingerprint(note["proof"]).encode())
         ):
             raise MydockerError("sign-in-interrupted")
         self.clear_cookie(name, path=ORIGIN_PREFIX)
         value = {"client": route.client_id, "port": port, "token": ticket.token}
-        self._remember(self._origin_cookie, value, path="/", seconds=_COOKIE_SECONDS)
-        self.redirect(str(note["next"]))
+        sealed = self.gateway.cookies.close(value)
+        self._remember(self._origin_cookie, sealed, path="/", seconds=_COOKIE_SECONDS)
+        # With the origin: an address that begins with // would be another host's.
+        self.redirect(self._origin(route, port) + note["next"])
 
     def _origin(self, route: Route, port: int) -> str:
         return self.gateway.settings.wildcard_url.replace("*", f"{port}-{route.label}")

@@ -61,6 +61,7 @@ class Gateway:
     presence: Presence
     containers: Containers
     cookies: Seal
+    notes: Seal  # what to go on with after a sign-in
     templates: jinja2.Environment
     tickets: dict[str, Ticket] = field(default_factory=dict)
 
@@ -79,6 +80,7 @@ class Gateway:
             presence=Presence(settings.hub_api_url, seconds=settings.presence_seconds),
             containers=Containers(),
             cookies=Seal(settings.secret, "cookie"),
+            notes=Seal(settings.secret, "note"),
             templates=jinja2.Environment(
                 loader=jinja2.FileSystemLoader(share_path("templates")),
                 extensions=["jinja2.ext.i18n"],
