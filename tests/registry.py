@@ -23,7 +23,7 @@ class Door:
 
     `mode` is `open`; or `closed` (connections are refused), `silent` (a request is never
     answered), `broken` (503), `locked` (401), or `slow` (the image is there, its layers never
-    come). What is held back goes on when the mode changes.
+    come). What was held back is dropped when the mode changes.
     """
 
     def __init__(self, registry_port: int) -> None:
@@ -64,6 +64,8 @@ class Door:
                 held = door._changed
                 if door.mode == "silent" or (door.mode == "slow" and "/blobs/" in self.path):
                     held.wait(120)
+                    self.close_connection = True
+                    return
                 if door.mode in {"broken", "locked"}:
                     self.send_response(503 if door.mode == "broken" else 401)
                     self.send_header("WWW-Authenticate", 'Basic realm="test"')

@@ -79,7 +79,7 @@ class Lab:
             query = "SELECT end_code FROM launches ORDER BY id DESC LIMIT 1"
             return str(database.execute(query).fetchone()[0])
 
-    def nothing_is_left(self, seconds: float = 5, **labels: str) -> None:
+    def nothing_is_left(self, seconds: float = 15, **labels: str) -> None:
         """No service, no container, not that of a preparation either."""
         wait_for(
             lambda: not self.services(**labels) and not self.containers(**labels),

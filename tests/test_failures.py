@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,14 @@ def check_failure(
         assert lab.last_end() == code
 
 
+def stop_half_way(lab: Lab, door: Door) -> None:
+    """From now on a pull of the registry's image begins and does not end."""
+    door.mode = "slow"
+    door.requests.clear()
+    with suppress(docker.errors.ImageNotFound):
+        lab.engine.images.remove(door.image("only-here"), force=True)
+
+
 # --- starts that fail ----------------------------------------------------------------------------
 
 
@@ -371,8 +379,7 @@ def test_a_start_is_cancelled_at_each_step(
     lab: Lab, door: Door, step: str, server: str, kind: str
 ) -> None:
     """As the waiting page's button does it."""
-    door.mode = "slow"
-    door.requests.clear()
+    stop_half_way(lab, door)
     with lab.signed_in("carol") as carol:
         assert carol.start(server).status_code == 202
         heard = Listener(carol, server)
@@ -439,7 +446,7 @@ def test_the_time_is_over_and_the_engine_goes(
     with starter(tmp_path, edges(relay)) as (_, lab), lab.signed_in("alice") as alice:
         # The whole start has a time limit; the sentence names the step, in its language.
         assert translator("fr").known(STEPS["image"]) in sentence("start-timeout", step="image")
-        door.mode = "slow"
+        stop_half_way(lab, door)
         for server, step in (("from-registry", "image"), ("mute", "interface")):
             params = {"seconds": 16, "step": step}
             check_failure(lab, alice, server, "start-timeout", params, step=step, within=20)
@@ -472,11 +479,11 @@ def test_the_hub_restarts_in_the_middle_of_starts(
         with lab.signed_in("alice") as alice:
             alice.start_and_wait("tiny")
             container = lab.container("alice", "tiny").id
-            door.mode = "slow"
+            stop_half_way(lab, door)
             for server in ("mute", "from-registry"):
                 alice.start(server)
             wait_for(lambda: lab.running(server="mute", kind="server"))
-            wait_for(lambda: lab.services(server="from-registry"))
+            wait_for(lambda: any("/blobs/" in request for request in door.requests))
         end(process.process)
         lab = Lab(process.__enter__(), lab.engine)
         with lab.signed_in("alice") as alice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import http.client
@@ -48,7 +49,21 @@ def head_of(server: Server, cookie: dict[str, str], start: str, *lines: str) -> 
 
 @pytest.mark.parametrize(
     "method",
-    "GET POST PUT PATCH DELETE OPTIONS PROPFIND PROPPATCH MKCOL COPY MOVE LOCK REPORT".split(),
+    [
+        "GET",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "PROPFIND",
+        "PROPPATCH",
+        "MKCOL",
+        "COPY",
+        "MOVE",
+        "LOCK",
+        "REPORT",
+    ],
 )
 def test_methods(world, get, method):
     reply = get("x", method=method)
@@ -522,8 +537,6 @@ def test_an_answer_begins_before_its_first_byte(world, server, cookie):
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         began.set()
-        import asyncio
-
         await asyncio.sleep(1.5)
         await answer.write(b"data: late\n\n")
         return answer
@@ -538,8 +551,6 @@ def test_an_answer_begins_before_its_first_byte(world, server, cookie):
 
 
 def test_events_arrive_at_once_and_end_when_the_browser_leaves(world, server, cookie):
-    import asyncio
-
     ended = threading.Event()
 
     async def events(request):
@@ -623,8 +634,6 @@ def test_an_upload_that_is_left_is_left_at_the_container(world, server, cookie, 
 
 
 def test_who_leaves_before_the_answer_is_left_at_the_container(world, server, cookie):
-    import asyncio
-
     began, ended = threading.Event(), threading.Event()
 
     async def ponders(request):

@@ -196,9 +196,7 @@ def test_what_a_ticket_was_not_made_for(world, wild, server):
     browser = signed_in(world, wild, server)
     for proof in ("None", ""):
         state = hashlib.sha256(proof.encode()).hexdigest()
-        reply = browser.get(
-            f"http://{HUB}{server.base}oauth_origin?port=8888&state={state}&note=x"
-        )
+        reply = browser.get(f"http://{HUB}{server.base}oauth_origin?port=8888&state={state}&note=x")
         sealed = browser.cookie_header(origin_of(server), "/").partition("=")[2]
         target = (reply.one("Location") or "").removeprefix(f"http://{origin_of(server)}")
         cookie = {"Cookie": f"mydocker-sign-in-x={sealed}"}
@@ -238,7 +236,9 @@ def test_ports_that_are_none(world, wild, server, port):
 # --- addresses -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["//evil.test/x", "///evil.test", "/\\evil.test", "//evil.test@x/"])
+@pytest.mark.parametrize(
+    "path", ["//evil.test/x", "///evil.test", "/\\evil.test", "//evil.test@x/"]
+)
 def test_nobody_is_led_elsewhere_after_the_sign_in(world, wild, server, path):
     browser = new_browser(wild)
     reply = browser.get(f"http://{origin_of(server)}{path}")
@@ -256,7 +256,9 @@ def test_nobody_is_led_elsewhere_after_the_sign_in(world, wild, server, path):
     assert world.container.last.target == path
 
 
-@pytest.mark.parametrize("target", ["@evil.test/", ":80@evil.test/", "x", "*", "9/", "?x", ".evil.test/"])
+@pytest.mark.parametrize(
+    "target", ["@evil.test/", ":80@evil.test/", "x", "*", "9/", "?x", ".evil.test/"]
+)
 def test_an_address_is_never_part_of_a_containers(world, wild, server, target):
     """`GET @evil.test/` would make `http://127.0.0.1:8888@evil.test/` of a container's address."""
     cookie = at(signed_in(world, wild, server), server)["Cookie"]
@@ -271,7 +273,7 @@ def test_an_address_is_never_part_of_a_containers(world, wild, server, target):
 @pytest.mark.parametrize(
     "host",
     ["evil.test", f"8888-unknown.{WILDCARD}", f"x.{WILDCARD}", f".{WILDCARD}", f"8888.{WILDCARD}",
-     f"0-LABEL.{WILDCARD}", f"65536-LABEL.{WILDCARD}", f"８-LABEL.{WILDCARD}".encode().decode("latin-1"),
+     f"0-LABEL.{WILDCARD}", f"65536-LABEL.{WILDCARD}", f"\xb2-LABEL.{WILDCARD}",
      f"8888-LABEL.{WILDCARD}.", f"8888-LABEL.{WILDCARD}:81", f"8888-LABEL.evil.{WILDCARD}",
      f"8888-LABEL.{WILDCARD}.evil.test", f"x8888-LABEL.{WILDCARD}"],
 )  # fmt: skip

@@ -45,7 +45,9 @@ def test_the_way_in(world, hub, server):
     assert asked["client_id"] == server.route["client_id"]
     assert asked["redirect_uri"] == f"{server.base}oauth_callback"
     note = reply.one("Set-Cookie") or ""
-    assert {"HttpOnly", "SameSite=Lax", f"Path={server.base}oauth_callback"} <= set(note.split("; "))
+    assert {"HttpOnly", "SameSite=Lax", f"Path={server.base}oauth_callback"} <= set(
+        note.split("; ")
+    )
     back = browser.get(hub.authorize(address, "alice", server.name))
     assert (back.status, back.one("Location")) == (302, wanted)
     cookie, gone = sorted(back.all("Set-Cookie"), key=lambda line: "sign-in" in line)
@@ -113,7 +115,9 @@ def test_the_way_back_needs_the_browser_that_asked(world, hub, server):
     assert not [cookie for cookie in victim.cookies if cookie.name == "mydocker-server"]
 
 
-@pytest.mark.parametrize("query", ["", "?state=x", "?code=x&state=x", "?state=None", "?state=%C3%A9"])
+@pytest.mark.parametrize(
+    "query", ["", "?state=x", "?code=x&state=x", "?state=None", "?state=%C3%A9"]
+)
 def test_a_way_back_that_nobody_asked_for(world, server, query):
     assert interrupted(new_browser(world).get(f"{server.base}oauth_callback{query}"))
 
@@ -205,7 +209,12 @@ def test_cookies_that_are_not_ours(world, server):
     assert status(_cookie({**good, "token": "unknown"}, server)) == 302
     assert status(_cookie([], server)) == 302
     honest = _cookie(good, server)["Cookie"]
-    for tampered in (honest[:-1], honest[:40] + "A" + honest[41:], "mydocker-server=", "mydocker-server"):
+    for tampered in (
+        honest[:-1],
+        honest[:40] + "A" + honest[41:],
+        "mydocker-server=",
+        "mydocker-server",
+    ):
         assert status({"Cookie": tampered}) == 302
 
 
@@ -278,7 +287,9 @@ def test_a_token_of_another_person_is_refused_and_stays_outside(world, hub, serv
     assert len(world.container.asked) == before
 
 
-@pytest.mark.parametrize("value", ["Bearer eyJ.a.b", "Basic eDp5", "Digest a=b", "token theirs", "x"])
+@pytest.mark.parametrize(
+    "value", ["Bearer eyJ.a.b", "Basic eDp5", "Digest a=b", "token theirs", "x"]
+)
 def test_what_an_app_authorizes_with_is_the_apps(world, server, value):
     sent = {"Authorization": value, "Cookie": server.cookie()}
     assert ask(world.gateway.port, "GET", f"{server.base}app/", sent).status == 200
@@ -296,11 +307,14 @@ def test_the_secret_is_shown_to_the_container_alone(world):
         reply = ask(world.gateway.port, "GET", f"{server.base}app/", sent)
         got = world.container.last
         pair = base64.b64encode(f"alice:{server.secret}".encode()).decode()
-        assert got.one("Authorization") == {
-            "jupyter": f"token {server.secret}",
-            "basic": f"Basic {pair}",
-            "code-server": "Bearer the.apps.own",
-        }[sign_in]
+        assert (
+            got.one("Authorization")
+            == {
+                "jupyter": f"token {server.secret}",
+                "basic": f"Basic {pair}",
+                "code-server": "Bearer the.apps.own",
+            }[sign_in]
+        )
         session = server.secret if sign_in == "code-server" else "old"
         assert got.cookies == {"a": "1", "code-server-session": session}
         assert server.secret not in repr(reply)
@@ -313,7 +327,7 @@ def test_the_container_sets_no_cookie_of_ours(world, server):
     sent = [
         ("Set-Cookie", line)
         for line in (
-            "jupyterhub-session-id=evil; Path=/", "mydocker-server=evil", "=jupyterhub-hub-login=evil",
+            "jupyterhub-session-id=evil; Path=/", "mydocker-server=evil", "=jupyterhub-x=evil",
             "JupyterHub-x=evil", "__Host-mydocker-server=evil; Path=/; Secure", "service-x=evil",
             "own=1; Path=/; Domain=test; HttpOnly", "own2=2; Path=/user/bob/", "own3=3",
         )
@@ -347,12 +361,20 @@ def test_the_container_speaks_for_no_origin(world, server):
     ("method", "headers", "status"),
     [
         ("POST", {"Origin": "https://evil.test", "Sec-Fetch-Site": "cross-site"}, 403),
-        ("POST", {"Origin": "null", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
+        (
+            "POST",
+            {"Origin": "null", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+            403,
+        ),
         ("POST", {"Origin": "https://evil.test"}, 403),
         ("POST", {"Sec-Fetch-Site": "same-site"}, 403),
         ("PUT", {"Origin": "http://other.hub.test", "Sec-Fetch-Site": "same-site"}, 403),
         ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
-        ("GET", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Origin": "http://x"}, 403),
+        (
+            "GET",
+            {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Origin": "http://x"},
+            403,
+        ),
         ("OPTIONS", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
         ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
         ("GET", {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, 200),
@@ -366,7 +388,11 @@ def test_a_page_of_another_site_can_only_lead_here(world, server, method, header
     headers = {name: value.replace("HUB", host) for name, value in headers.items()}
     before = len(world.container.asked)
     reply = ask(
-        world.gateway.port, method, f"{server.base}app/", {**headers, "Cookie": server.cookie()}, b""
+        world.gateway.port,
+        method,
+        f"{server.base}app/",
+        {**headers, "Cookie": server.cookie()},
+        b"",
     )
     assert reply.status == status
     assert len(world.container.asked) == before + (status == 200)
@@ -455,7 +481,10 @@ def test_errors_in_the_language_and_form_of_who_asks(world):
 
 
 def test_an_error_page_repeats_nothing_that_was_sent(world, server):
-    for address in ("/user/<script>alert(1)</script>/x/", f"{server.base}<script>alert(1)</script>"):
+    for address in (
+        "/user/<script>alert(1)</script>/x/",
+        f"{server.base}<script>alert(1)</script>",
+    ):
         sent = {**PAGE, "Cookie": server.cookie()}
         assert b"alert(1)" not in ask(world.gateway.port, "GET", address, sent).body
 
@@ -465,7 +494,9 @@ def test_an_error_page_repeats_nothing_that_was_sent(world, server):
 
 def test_the_log_holds_no_secret(world, hub, server):
     """After all of the above, and some requests that go wrong with something to hide."""
-    container = world.raw_container(lambda it, head: it.sendall(b"HTTP/1.1 2x0 TOPSECRET-answer\r\n\r\n"))
+    container = world.raw_container(
+        lambda it, head: it.sendall(b"HTTP/1.1 2x0 TOPSECRET-answer\r\n\r\n")
+    )
     bad = world.server(container.url)
     cookie = bad.cookie()
     for path in ("app/x?token=TOPSECRET-query", "app/x?ticket=TOPSECRET-ticket"):

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import http.client
 import itertools
+import json
 import os
 import secrets
 import signal
@@ -21,7 +22,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from aiohttp import web
 
@@ -127,6 +128,7 @@ class FakeHub(_Server):
         self.people: dict[str, dict[str, Any]] = {}  # token -> model
         self.codes: dict[str, dict[str, str]] = {}
         self.activity: list[tuple[str, dict[str, Any], str]] = []
+        self.routes_asked_at = 0.0
         self.broken = False  # answers 502, as a proxy does before a hub that is down
         self.before_routes: Callable[[], Coroutine[Any, Any, None]] | None = None
 
@@ -174,6 +176,7 @@ class FakeHub(_Server):
         if asked.one("Authorization") != f"Bearer {SECRET}":
             return web.json_response({"code": "sign-in-needed", "params": {}}, status=401)
         if path == "/mydocker/routes":
+            self.routes_asked_at = time.monotonic()
             items = list(self.routes.values())
             if self.before_routes is not None:
                 await self.before_routes()
@@ -403,8 +406,6 @@ class Reply:
     @property
     def code(self) -> str:
         """The code of the problem details."""
-        import json
-
         assert self.one("Content-Type") == "application/problem+json", (self.status, self.body)
         return str(json.loads(self.body)["code"])
 
@@ -568,8 +569,7 @@ class Server:
         return browser.cookie_header(browser.host, self.base)
 
     def push(self, gateway: GatewayProcess) -> None:
-        import json
-
+        """Tell a gateway of it, as the hub does."""
         reply = ask(
             gateway.port,
             "PUT",
@@ -620,7 +620,7 @@ class World:
         """A new running server; `known` says whether the gateway was told."""
         number = next(_numbers)
         name = name or f"s{number}"
-        base = f"/user/{user}/{name}/"
+        base = f"/user/{quote(user, safe='@')}/{name}/"  # as the hub writes it
         endpoint = {
             "name": "app",
             "port": 8888,
@@ -660,10 +660,6 @@ class World:
         self.container.stop()
         self.hub.stop()
         self.loop.close()
-
-
-def query_of(address: str) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(address).query)
 
 
 @contextlib.contextmanager
