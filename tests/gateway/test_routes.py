@@ -165,8 +165,8 @@ def test_a_server_that_was_started_again_has_another_secret(world):
 
 
 def test_a_gateway_that_starts_again_knows_everybody(world, hub):
-    process = world.new_gateway().start()
     server = world.server(known=False)
+    process = world.new_gateway().start()
     browser = Browser(process.port, f"127.0.0.1:{process.port}")
     _, reply = browser.follow(f"{server.base}app/x", hub, "alice", server.name)
     assert reply.status == 200
@@ -298,3 +298,11 @@ def test_many_servers_at_once(world):
             wrong.append(got.target)
     assert wrong == []
     assert len(world.container.asked) == before + 40
+
+
+def test_the_last_slash_may_be_left_out(world):
+    server = world.server()
+    address = server.base.rstrip("/")
+    reply = ask(world.gateway.port, "GET", f"{address}?a=1")
+    assert reply.status == 302
+    assert ("Location", f"{server.base}?a=1") in reply.headers

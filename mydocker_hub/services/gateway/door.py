@@ -75,7 +75,10 @@ class Door(SignInHandler):
 
     async def _on_path(self) -> None:
         """A server at its path at the hub."""
-        found = server_of(self.request.path, self.gateway.settings.base_url)
+        base_url = self.gateway.settings.base_url
+        found = server_of(self.request.path, base_url) or server_of(
+            f"{self.request.path}/", base_url
+        )
         route = await self.gateway.routes.find(found[0], found[1]) if found else None
         if found is None or route is None:
             raise NotFound("server-not-running")

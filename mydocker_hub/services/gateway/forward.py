@@ -257,10 +257,9 @@ async def websocket(
             on_presence()
 
     watching = asyncio.create_task(_watch(still_allowed))
-    passing = [
-        asyncio.create_task(_pass(browser, container, look)),
-        asyncio.create_task(_pass(container, browser)),
-    ]
+    passing = [asyncio.create_task(_pass(container, browser))]
+    if status.code == 101:  # else nothing that the browser says is meant for the container
+        passing.append(asyncio.create_task(_pass(browser, container, look)))
     try:
         await _write(browser, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         await asyncio.wait({watching, *passing}, return_when=asyncio.FIRST_COMPLETED)
