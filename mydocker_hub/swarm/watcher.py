@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 QUICKEST_SECONDS = 0.03
 QUICK_SECONDS = 0.25
 SLOW_SECONDS = 5.0
-LONGEST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 0.5
 STIRRED_SECONDS = 1.0  # Swarm notes what a container does a tenth of a second later, or two
 SWEEP_AFTER = timedelta(minutes=2)
 SWEEP_EVERY_SECONDS = 60.0
@@ -40,8 +40,8 @@ def pause(*, busy: bool, call_seconds: float, still_seconds: float) -> tuple[flo
     `busy` says that somebody waits for news, `call_seconds` how long the last call took, and
     `still_seconds` for how long nothing has changed.
     """
-    # An engine that answers slowly has work to do: two thirds of the time it is left alone.
-    at_least = min(max(QUICKEST_SECONDS, 2 * call_seconds), LONGEST_REST_SECONDS)
+    # An engine that answers slowly has work to do: half of the time it is left alone.
+    at_least = min(max(QUICKEST_SECONDS, call_seconds), LONGEST_REST_SECONDS)
     if not busy:
         return at_least, max(at_least, SLOW_SECONDS)
     # What has not changed for a second need not be noticed within an eighth of that.

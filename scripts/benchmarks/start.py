@@ -171,7 +171,7 @@ class Raw:
                     if task["Status"]["State"] == "running" and ports and task["ID"] not in seen:
                         seen[task["ID"]] = pool.submit(answered, ports[0]["PublishedPort"])
                 # As quick as helps: on two CPUs, asking without a rest makes the engine slower.
-                time.sleep(max(0.02, 2 * (time.monotonic() - asked)))
+                time.sleep(max(0.02, time.monotonic() - asked))
             for creation in creations:
                 creation.result()
             times = sorted(future.result() for future in seen.values())

@@ -26,6 +26,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from aiohttp import web
 
+from tests.conftest import free_ports
+
 SECRET = "the-secret-of-hub-and-gateway"
 WILDCARD = "env.test"  # the domain of origins of their own; nothing asks a name server
 _numbers = itertools.count(1)
@@ -594,9 +596,7 @@ class World:
         self.gateway = self.new_gateway().start()
 
     def new_gateway(self, **settings: str) -> GatewayProcess:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        process = GatewayProcess(self.hub, port, **settings)
+        process = GatewayProcess(self.hub, free_ports(1)[0], **settings)
         self._processes.append(process)
         return process
 

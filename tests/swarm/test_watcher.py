@@ -155,13 +155,13 @@ async def test_what_a_container_does_is_looked_at_at_once(monkeypatch):
         (True, 0.003, 1.0, (0.03, 0.125)),
         (True, 0.003, 600, (0.03, 0.25)),
         # an engine that takes its time gets it, but not for ever
-        (True, 0.05, 0.0, (0.1, 0.1)),
-        (True, 0.2, 600, (0.4, 0.4)),
-        (True, 15.0, 0.0, (1.0, 1.0)),
+        (True, 0.1, 0.0, (0.1, 0.1)),
+        (True, 0.4, 600, (0.4, 0.4)),
+        (True, 15.0, 0.0, (0.5, 0.5)),
         # nobody waits: slow, but ready for what comes
         (False, 0.003, 0.0, (0.03, 5.0)),
-        (False, 0.2, 600, (0.4, 5.0)),
-        (False, 15.0, 600, (1.0, 5.0)),
+        (False, 0.2, 600, (0.2, 5.0)),
+        (False, 15.0, 600, (0.5, 5.0)),
     ],
 )
 def test_the_pause_between_ticks(busy, call, still, expected):

@@ -68,11 +68,14 @@ class GatewayHandler(RequestHandler):
     def _write_page(self, error: MydockerError) -> None:
         settings = self.gateway.settings
         origin = settings.public_url
-        # Only the hub's own styles, and nothing that runs: a page between people and containers.
+        hub = f"{origin}{url_path_join(settings.base_url, 'hub/')}"
+        # A page between people and containers: the hub's own scripts run in it, nobody else's.
+        ours = origin or "'self'"
+        scripts = f"{hub}static/js/" if origin else ours
         self.set_header(
             "Content-Security-Policy",
-            f"default-src 'none'; style-src 'self' {origin}; img-src 'self' {origin}; "
-            f"font-src 'self' {origin}; frame-ancestors 'self'; base-uri 'none'",
+            f"default-src 'none'; script-src {scripts}; style-src {ours}; img-src {ours} data:; "
+            f"font-src {ours}; frame-ancestors 'self'; base-uri 'none'",
         )
         translator = self.translator
         self.write(
@@ -83,7 +86,7 @@ class GatewayHandler(RequestHandler):
                 ngettext=translator.ngettext,
                 lang=translator.lang,
                 error=error,
-                hub=f"{origin}{url_path_join(settings.base_url, 'hub/')}",
+                hub=hub,
                 catalogue=f"{origin}{url_path_join(settings.base_url, 'services/catalogue/')}",
             )
         )
