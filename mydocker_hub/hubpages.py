@@ -7,7 +7,7 @@ import hmac
 import html
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.spawner import SpawnException
@@ -249,8 +249,8 @@ class PortHandler(GatewayHandler):
     """`GET /api/mydocker/routes/USER/SERVER/ports/PORT`: where the gateway reaches a port."""
 
     async def get(self, name: str, server: str, port: str) -> None:
-        user = self.find_user(unquote(name))
-        spawner = user.spawners.get(unquote(server)) if user else None
+        user = self.find_user(name)
+        spawner = user.spawners.get(server) if user else None
         if spawner is None or getattr(spawner, "route", None) is None:
             raise NotFound("server-not-running")
         self.finish({"address": await spawner.address_of(int(port))})

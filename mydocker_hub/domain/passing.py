@@ -30,6 +30,9 @@ _OUR_COOKIES = re.compile(
     r"(?:__Host-|__Secure-)?(?:jupyterhub-|mydocker|service-)|__Host-_xsrf\Z", re.IGNORECASE
 )
 
+# Answers that would have a front send files of its own machine (nginx, Apache).
+_FOR_A_FRONT = frozenset({"x-accel-redirect", "x-lighttpd-send-file", "x-sendfile"})
+
 # Answers that speak for the whole origin, which is the hub's.
 _OF_THE_ORIGIN = frozenset(
     {
@@ -141,7 +144,7 @@ def from_container(
     means the place where people see it.
     """
     headers = list(headers)
-    dropped = HOP_BY_HOP | _named_by_connection(headers)
+    dropped = HOP_BY_HOP | _FOR_A_FRONT | _named_by_connection(headers)
     if not outside.own_origin:
         dropped |= _OF_THE_ORIGIN
     passed: Headers = []

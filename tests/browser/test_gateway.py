@@ -111,7 +111,8 @@ def test_another_student_and_nobody(window, anew) -> None:
 
     other = window("bob")
     answer = other.open("/user/alice/web/")
-    assert answer is not None and answer.status == 403
+    assert answer is not None
+    assert answer.status == 403
     expect(other.page.locator("main")).not_to_contain_text("bonjour")
 
     nobody = window()

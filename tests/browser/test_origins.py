@@ -80,7 +80,8 @@ def test_others_and_nobody(window, anew) -> None:
 
     other = window("bob")
     answer = other.page.goto(place)
-    assert answer is not None and answer.status == 403
+    assert answer is not None
+    assert answer.status == 403
     assert other.page.url.startswith(other.hub.url)  # no cookie of bob's at alice's origin
     assert not other.context.cookies(place)
 
@@ -133,7 +134,8 @@ def test_a_sign_in_cannot_be_handed_to_somebody_else(window, anew) -> None:
 
     # Used once already.
     again = owner.page.goto(carried[0])
-    assert again is not None and again.status == 400
+    assert again is not None
+    assert again.status == 400
     expect(owner.page.locator("main")).to_contain_text("connexion")
 
     # Not used yet: the owner's browser is stopped on its way, and another one tries.
@@ -145,9 +147,10 @@ def test_a_sign_in_cannot_be_handed_to_somebody_else(window, anew) -> None:
         route.abort()
 
     fresh.context.route(re.compile("ticket="), stop)
-    with pytest.raises(Exception, match="ERR_FAILED|interrupted"):
+    with pytest.raises(Exception, match=r"ERR_FAILED|interrupted"):
         fresh.page.goto(place)
     stranger = window("bob")
     answer = stranger.page.goto(kept[0])
-    assert answer is not None and answer.status == 400
+    assert answer is not None
+    assert answer.status == 400
     assert not [cookie for cookie in stranger.context.cookies(place) if cookie["value"]]

@@ -717,3 +717,13 @@ def test_origins(origin, host, same):
 )
 def test_anybody_is_judged(method, headers, host):
     assert is_trusted(method, headers, host) in {True, False}
+
+
+@pytest.mark.parametrize("name", ["X-Accel-Redirect", "x-sendfile", "X-Lighttpd-Send-File"])
+@pytest.mark.parametrize("own_origin", [True, False])
+def test_no_file_of_the_front_is_sent(name: str, own_origin: bool) -> None:
+    outside = Outside("https", "hub.example.org", "/", strips=False, own_origin=own_origin)
+    passed = from_container(
+        [(name, "/etc/passwd"), ("X-Other", "1")], outside, address="http://127.0.0.1:1"
+    )
+    assert passed == [("X-Other", "1")]

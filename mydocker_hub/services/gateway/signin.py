@@ -160,14 +160,17 @@ class SignInHandler(GatewayHandler):
     @property
     def _origin_cookie(self) -> str:
         # With the prefix, no neighbour's page can set it (RFC 6265bis §4.1.3.2).
-        return f"__Host-{_COOKIE}" if self._scheme == "https" else _COOKIE
+        return self._guarded(_COOKIE)
+
+    def _guarded(self, name: str) -> str:
+        return f"__Host-{name}" if self._scheme == "https" else name
 
     def _fetch_sign_in(self, route: Route, port: int) -> None:
         proof = secrets.token_urlsafe(16)
         note = {"proof": proof, "next": self._next}
-        name = _STATE_COOKIE + proof[:8]
+        name = self._guarded(_STATE_COOKIE + proof[:8])
         sealed = self.gateway.notes.close(note)
-        self._remember(name, sealed, path=ORIGIN_PREFIX, seconds=_SIGN_IN_SECONDS)
+        self._remember(name, sealed, path="/", seconds=_SIGN_IN_SECONDS)
         self.redirect(
             url_concat(
                 f"{self.gateway.settings.public_url}{route.base_url}oauth_origin",
@@ -201,7 +204,7 @@ class SignInHandler(GatewayHandler):
         )
 
     def _take_ticket(self, route: Route, port: int) -> None:
-        name = _STATE_COOKIE + self.get_argument("note", "")
+        name = self._guarded(_STATE_COOKIE + self.get_argument("note", ""))
         note = self._note(name)
         ticket = self.gateway.tickets.pop(self.get_argument("ticket", ""), None)
         if (
@@ -212,7 +215,7 @@ class SignInHandler(GatewayHandler):
             or not hmac.compare_digest(ticket.state.encode(), _fingerprint(note["proof"]).encode())
         ):
             raise MydockerError("sign-in-interrupted")
-        self.clear_cookie(name, path=ORIGIN_PREFIX)
+        self.clear_cookie(name, path="/", secure=self._scheme == "https")
         value = {"client": route.client_id, "port": port, "token": ticket.token}
         sealed = self.gateway.cookies.close(value)
         self._remember(self._origin_cookie, sealed, path="/", seconds=_COOKIE_SECONDS)
