@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +57,7 @@ def install(
     hub.spawner_class = "mydocker"
     hub.authenticator_class = "mydocker"
     hub.cookie_secret_file = str(state / "jupyterhub_cookie_secret")
-    hub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    hub.db_url = f"sqlite:///{_with_wal(state / 'jupyterhub.sqlite')}"
     hub.allow_named_servers = True  # one for each environment; the unnamed one is not used
     hub.named_server_limit_per_user = 100  # each name that is asked for leaves a row for ever
     hub.cleanup_servers = False  # people go on working while the hub restarts
@@ -165,6 +167,17 @@ def _already(section: Any, name: str) -> list[Any]:
     """The list that a configuration already holds."""
     value = section.get(name)
     return value if isinstance(value, list) else []
+
+
+def _with_wal(path: Path) -> Path:
+    """Have a SQLite file keep a write-ahead log, which it remembers.
+
+    The hub writes several times at each start, on its event loop: a commit takes a sixth of the
+    time (scripts/bench start), and is as safe.
+    """
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+    return path
 
 
 def _secret(path: Path) -> str:
