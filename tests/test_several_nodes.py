@@ -11,7 +11,7 @@ import docker
 import pytest
 import requests
 
-from .conftest import start_hub
+from .conftest import ROOT, start_hub
 from .hub import RunningHub, Visitor
 from .lab import Lab
 
@@ -32,7 +32,10 @@ def lab_hub(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
     state = tmp_path_factory.mktemp("lab-hub")
     config = f"c.SwarmEnvironmentSpawner.client_kwargs = {{'base_url': {lab.nodes[0].host!r}}}\n"
     hub_id = f"test-{secrets.token_hex(4)}"
-    with start_hub(state, hub_id, lab.gateway, config=config) as hub:
+    catalogue = state / "catalogue.yaml"
+    _, behind = (ROOT / "tests" / "gateway.yaml").read_text().split("environments:\n")
+    catalogue.write_text((ROOT / "tests" / "catalogue.yaml").read_text() + behind)
+    with start_hub(state, hub_id, lab.gateway, config=config, catalogue=str(catalogue)) as hub:
         yield hub
 
 
@@ -87,6 +90,22 @@ def test_a_server_on_another_machine_is_reached_and_finds_its_folder_again(
         )[0]
         assert container.exec_run(["ls", "/home/user"]).output.split() == [b"kept"]
         stop(alice, "tiny")
+
+
+def test_the_gateway_leads_to_another_machine(lab: Lab, lab_hub: RunningHub) -> None:
+    with lab_hub.signed_in("alice") as alice:
+        drain(lab, 1, "drain")
+        start(alice, "web")
+        assert only_task(lab, lab_hub, "alice")["NodeID"] == lab.nodes[1].id
+        assert "bonjour" in alice.get("/user/alice/web/").text
+        # Of a container on another machine only the ports of its interfaces are reached.
+        page = alice.get("/user/alice/web/proxy/8888/index.html")
+        assert "bonjour" in page.text
+        page = alice.get("/user/alice/web/proxy/8000/", headers={"Accept": "text/html"})
+        assert page.status_code == 501
+        assert "port-out-of-reach" in page.text
+        stop(alice, "web")
+        drain(lab, 1, "active")
 
 
 def test_a_machine_that_dies_ends_its_servers_with_a_sentence(
