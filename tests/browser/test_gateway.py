@@ -131,6 +131,7 @@ def test_an_open_tab_is_nobody_at_work(window, anew, hub) -> None:
     lab = student.page
     student.open("/join/PagePagePagePagePage")
     student.wait_for_landing("/user/alice/page/lab")
+    student.open("/user/alice/page/lab?reset")  # not what an earlier test had open
     lab.locator(".jp-LauncherCard", has_text="Terminal").click(timeout=60_000)
     expect(lab.get_by_role("tab", name="jovyan@")).to_be_visible(timeout=30_000)
 
