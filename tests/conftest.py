@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -211,7 +212,8 @@ def remove_all(engine: docker.DockerClient, hub_id: str) -> None:
     """Remove what a hub has left on the engine; volumes are, on purpose, what it leaves."""
     label = {"label": f"mydocker.hub={hub_id}"}
     for service in engine.services.list(filters=label):
-        service.remove()
+        with suppress(docker.errors.NotFound):  # its hub was still about to remove it
+            service.remove()
     deadline = time.monotonic() + 30
     while engine.api.containers(all=True, filters=label):
         assert time.monotonic() < deadline, f"containers of {hub_id} are left"
