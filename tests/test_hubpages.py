@@ -53,7 +53,7 @@ def nothing_runs_afterwards(hub: RunningHub, engine: docker.DockerClient) -> Ite
                 carol.api("DELETE", f"/users/{name}/servers/{server}")
     label = {"label": f"mydocker.hub={hub.hub_id}"}
     deadline = time.monotonic() + 20
-    while engine.services.list(filters=label) or engine.containers.list(all=True, filters=label):
+    while engine.services.list(filters=label) or engine.api.containers(all=True, filters=label):
         assert time.monotonic() < deadline, "a server is left"
         time.sleep(0.2)
 
