@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -70,10 +71,10 @@ class JsonClient:
             raise self._unavailable(error) from error
 
     async def _fetch(self, request: HTTPRequest) -> HTTPResponse:
-        client = _client()
+        fetch = client().fetch
         for pause in (*_RETRY_PAUSES, None):
             try:
-                return await client.fetch(request, raise_error=False)
+                return await fetch(request, raise_error=False)
             except ConnectionRefusedError as error:
                 if pause is None:
                     raise self._unavailable(error) from error
@@ -96,7 +97,13 @@ class JsonClient:
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, SimpleAsyncHTTPClient] = WeakKeyDictionary()
 
 
-def _client() -> SimpleAsyncHTTPClient:
+def bears(authorization: str, token: str) -> bool:
+    """Whether an Authorization header is that of a `JsonClient` with this token."""
+    scheme, _, sent = authorization.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), token.encode())
+
+
+def client() -> SimpleAsyncHTTPClient:
     """The client of this event loop, apart from the hub's.
 
     Tornado's own default of ten requests at once would queue a class that starts together; and

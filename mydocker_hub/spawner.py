@@ -15,7 +15,7 @@ from dockerspawner import DockerSpawner, SwarmSpawner
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
 from pydantic import SecretStr
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from tornado.httpclient import HTTPClientError
 from traitlets import Float, Integer, Unicode, default
 from traitlets.config import Config
 
@@ -28,6 +28,7 @@ from .domain.names import origin_label
 from .domain.people import Person, roles_of
 from .domain.route import Route
 from .gatewayapi import GatewayApi
+from .httpclient import client
 from .hubpages import hub_error, language_of, spawn_form
 from .seal import Seal
 from .swarm import spec
@@ -855,7 +856,7 @@ def _in_words(wanted: dict[str, float], tr: Translator) -> Iterator[str]:
 async def _answer(url: str) -> int | None:
     """The HTTP status that a web server answers with; None where nothing answers."""
     try:
-        response = await AsyncHTTPClient().fetch(
+        response = await client().fetch(
             url, raise_error=False, follow_redirects=False, connect_timeout=2, request_timeout=5
         )
     except (OSError, HTTPClientError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import re
@@ -22,6 +21,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from ..domain.errors import Invalid, MydockerError, NotFound, Refused
 from ..domain.people import Person, roles_of
+from ..httpclient import bears
 from . import i18n
 from .operations import PATH_PATTERNS, Answer, Call, Operation
 from .problems import CONTENT_TYPE, as_error, phrase, problem
@@ -50,6 +50,16 @@ def summary(request: HTTPServerRequest) -> str:
     """A request for the log. The path may hold a join key, a secret of sorts: it is cut."""
     path = re.sub(r"(join[^/]*/)[A-Za-z0-9]{4,}", r"\1…", urlsplit(request.uri or "").path)
     return f"{request.method} {path}"
+
+
+def log_error(request: HTTPServerRequest, kind: Any, error: Any, trace: Any) -> None:
+    """Why a request failed: a line for what we have words for, all that is known for the rest."""
+    if isinstance(error, MydockerError) and error.status < 500:
+        app_log.info("%s: %s", summary(request), error)
+    elif isinstance(error, MydockerError | HTTPError):
+        app_log.warning("%s: %s", summary(request), error)
+    else:
+        app_log.error("%s", summary(request), exc_info=(kind, error, trace))
 
 
 def log_request(handler: RequestHandler) -> None:
@@ -143,15 +153,7 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
         return token
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, MydockerError) and error.status < 500:
-            app_log.info("%s: %s", self._summary(), error)
-        elif isinstance(error, MydockerError | HTTPError):
-            app_log.warning("%s: %s", self._summary(), error)
-        else:
-            app_log.error("%s", self._summary(), exc_info=(kind, error, trace))
-
-    def _summary(self) -> str:
-        return summary(self.request)
+        log_error(self.request, kind, error, trace)
 
 
 class PageHandler(ServiceHandler):
@@ -234,11 +236,7 @@ class ApiHandler(ServiceHandler):
             raise MydockerError("sign-in-needed")
 
     def _is_hub(self) -> bool:
-        scheme, _, sent = self.request.headers.get("Authorization", "").partition(" ")
-        expected: str = self.settings["hub_secret"]
-        return scheme.lower() == "bearer" and hmac.compare_digest(
-            sent.strip().encode(), expected.encode()
-        )
+        return bears(self.request.headers.get("Authorization", ""), self.settings["hub_secret"])
 
     async def _run(self, **path: str) -> None:
         operation = self.operations[self.request.method or ""]

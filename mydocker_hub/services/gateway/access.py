@@ -14,6 +14,7 @@ from typing import Any
 from jupyterhub.services.auth import HubOAuth
 from jupyterhub.utils import url_path_join
 from tornado.httputil import url_concat
+from tornado.log import app_log
 from tornado.web import HTTPError
 
 from ...domain.errors import Unavailable
@@ -126,9 +127,7 @@ class Access:
                 token: str = await self.client(route).token_for_code(
                     code, code_verifier=verifier, sync=False
                 )
-        except (HTTPError, OSError, TimeoutError):
+        except (HTTPError, OSError, TimeoutError) as error:
+            app_log.warning("no token for %s: %s", route.client_id, type(error).__name__)
             return None
         return token
-
-    def forget(self, route: Route) -> None:
-        self._clients.pop(route.client_id, None)

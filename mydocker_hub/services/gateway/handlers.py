@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
 
 from jupyterhub.utils import get_browser_protocol, url_path_join
 from pydantic import ValidationError
-from tornado.log import app_log
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import RequestHandler
 
 from ...domain.errors import MydockerError, NotFound, Refused
 from ...domain.route import Route
+from ...httpclient import bears
 from ...web import i18n
 from ...web.problems import CONTENT_TYPE, as_error, problem
-from ...web.service import summary
+from ...web.service import log_error
 from .state import Gateway
 
 
@@ -30,10 +29,7 @@ class GatewayHandler(RequestHandler):
         return None
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, MydockerError | HTTPError):
-            app_log.info("%s: %s", summary(self.request), error)
-        else:
-            app_log.error("%s", summary(self.request), exc_info=(kind, error, trace))
+        log_error(self.request, kind, error, trace)
 
     @property
     def translator(self) -> i18n.Translator:
@@ -124,9 +120,7 @@ class HubDoor(GatewayHandler):
     """`/-/…`: what the hub says, under the secret that both know."""
 
     def prepare(self) -> None:
-        scheme, _, sent = self.request.headers.get("Authorization", "").partition(" ")
-        expected = self.gateway.settings.secret
-        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), expected.encode()):
+        if not bears(self.request.headers.get("Authorization", ""), self.gateway.settings.secret):
             raise Refused("sign-in-needed")
 
 

@@ -41,13 +41,17 @@ class Presence:
             await self.report(session)
 
     async def report(self, session: aiohttp.ClientSession) -> None:
+        """Tell the hub. Where it does not answer, what is left is told the next time."""
         seen, self._seen = self._seen, {}
-        for route, at in seen.values():
+        while seen:
+            key, (route, at) = next(iter(seen.items()))
             try:
                 await self._tell(session, route, at)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                app_log.warning("activity of %s/%s: %s", route.user, route.server, error)
-                self._seen.setdefault((route.user, route.server), (route, at))
+                app_log.warning("activity of %s/%s: %r", route.user, route.server, error)
+                self._seen = seen | self._seen
+                return
+            del seen[key]
 
     async def _tell(self, session: aiohttp.ClientSession, route: Route, at: datetime) -> None:
         url = url_path_join(self._api_url, "users", URL.build(path=route.user).raw_path, "activity")
