@@ -8,6 +8,8 @@ from urllib.parse import quote
 from .domain.environment import Text
 from .domain.launch import LaunchPlan
 from .domain.people import Person
+from .identity.claims import Course, SignIn, Standing
+from .identity.platform import DeepLinkRequest, KnownPlatform
 from .httpclient import JsonClient
 
 
@@ -60,6 +62,61 @@ class CatalogueApi:
         )
         items: list[dict[str, Any]] = answer["items"]
         return items
+
+    async def sign_in(self, sign_in: SignIn) -> Standing:
+        """Who came in by a door, and what they may do; raises why they may not come in."""
+        answer = await self._client.request("POST", "/sign-ins", sign_in.model_dump(mode="json"))
+        return Standing.model_validate(answer)
+
+    async def look_at_sign_in(self, sign_in: SignIn) -> Standing | None:
+        """Whose account an identity opens already, changing nothing; None where nobody's."""
+        answer = await self._client.request(
+            "POST", "/sign-ins/look", sign_in.model_dump(mode="json")
+        )
+        found = answer["standing"]
+        return None if found is None else Standing.model_validate(found)
+
+    async def join_accounts(self, keep: str, close: str) -> Standing:
+        """Join two accounts of one person, who showed both doors: `close` leads to `keep` then."""
+        answer = await self._client.request("POST", "/people/join", {"keep": keep, "close": close})
+        return Standing.model_validate(answer)
+
+    async def standings(self, after: str) -> tuple[list[Standing], str]:
+        """Whose roles changed, who was blocked, since `after` (at first ""), and the next `after`."""
+        answer = await self._client.request("POST", "/standings", {"after": after})
+        return [Standing.model_validate(item) for item in answer["items"]], answer["next"]
+
+    async def refused(self, *, code: str, provider: str, reference: str, detail: str) -> None:
+        """Note in the audit log that somebody was not let in."""
+        await self._client.request(
+            "POST",
+            "/refusals",
+            {"code": code, "provider": provider, "reference": reference, "detail": detail},
+        )
+
+    async def platforms(self, *, version: str, issuer: str, client_id: str) -> list[KnownPlatform]:
+        """LTI platforms of an issuer or a consumer key, of any status; `client_id` may be ""."""
+        answer = await self._client.request(
+            "POST",
+            "/platforms/find",
+            {"version": version, "issuer": issuer, "client_id": client_id},
+        )
+        return [KnownPlatform.model_validate(item) for item in answer["items"]]
+
+    async def begin_deep_link(
+        self, user: str, request: DeepLinkRequest, course: Course | None
+    ) -> str:
+        """Begin a teacher's choice for a course: its id, for the catalogue's page."""
+        answer = await self._client.request(
+            "POST",
+            "/deep-links",
+            {
+                "user": user,
+                "request": request.model_dump(mode="json"),
+                "course": None if course is None else course.model_dump(mode="json"),
+            },
+        )
+        return str(answer["id"])
 
     async def folder_prepared(self, volume: str, user: str, node: str) -> None:
         await self._client.request("PUT", f"/folders/{volume}", {"user": user, "node": node})

@@ -114,6 +114,181 @@ CODES: dict[str, Entry] = {
             "only the people who work on it can start it. Ask them when it opens."
         ),
     ),
+    # coming in
+    "sign-in-failed": Entry(
+        400, N_("The sign-in did not succeed. Begin again; if it happens twice, tell the support.")
+    ),
+    "sign-in-expired": Entry(
+        400, N_("This sign-in was begun too long ago. Begin again: it takes a moment.")
+    ),
+    "sign-in-other-browser": Entry(
+        403,
+        N_(
+            "This sign-in was begun in another browser or window, or cookies are blocked here. "
+            "Begin again in this window."
+        ),
+    ),
+    "sign-in-replayed": Entry(
+        403, N_("This sign-in has been used already. Begin again: each one opens the door once.")
+    ),
+    "sign-in-message-invalid": Entry(
+        400,
+        N_(
+            "What “%(provider)s” sent could not be verified, so that nobody was signed in. "
+            "Begin again; if it happens twice, tell the support."
+        ),
+    ),
+    "sign-in-message-expired": Entry(
+        403,
+        N_(
+            "The answer of “%(provider)s” came too late: the page was perhaps left open. "
+            "Begin again."
+        ),
+    ),
+    "sign-in-not-for-us": Entry(
+        403,
+        N_(
+            "The answer of “%(provider)s” was made for another service. "
+            "Begin again; if it happens twice, tell the support."
+        ),
+    ),
+    "sign-in-clock": Entry(
+        403,
+        N_(
+            "The clock of this service (%(ours)s) and that of “%(provider)s” (%(theirs)s) differ "
+            "by %(difference)s. It is not your computer's clock: tell the support, "
+            "which will find out whose clock is wrong."
+        ),
+    ),
+    "sign-in-no-identifier": Entry(
+        403,
+        N_(
+            "“%(provider)s” did not say who you are. Ask its help desk to release to this service "
+            "one of: %(attributes)s."
+        ),
+    ),
+    "sign-in-foreign-scope": Entry(
+        403,
+        N_(
+            "“%(provider)s” spoke for an institution that is not its own, so that nobody was "
+            "signed in. Tell the support."
+        ),
+    ),
+    "sign-in-identifier-reassigned": Entry(
+        403,
+        N_(
+            "“%(provider)s” gives you an identifier that belonged to somebody else here. "
+            "Tell the support, which can give you an account of your own."
+        ),
+    ),
+    "sign-in-provider-unknown": Entry(
+        404, N_("There is no such way to sign in here. Choose one of those on the sign-in page.")
+    ),
+    "sign-in-provider-refused": Entry(
+        403,
+        N_("“%(provider)s” did not sign you in (%(reason)s). Begin again or choose another way."),
+    ),
+    "sign-in-provider-unavailable": Entry(
+        503,
+        N_("“%(provider)s” does not answer. Begin again in a minute, or choose another way."),
+        permanent=False,
+    ),
+    "sign-in-institution-unknown": Entry(
+        404,
+        N_(
+            "This institution is not known to the federation that this service trusts. "
+            "Choose yours on the sign-in page, or tell the support."
+        ),
+    ),
+    "sign-in-institution-refused": Entry(
+        403, N_("“%(provider)s” is not among the institutions that may enter here.")
+    ),
+    "sign-in-affiliation-refused": Entry(
+        403,
+        N_(
+            "“%(provider)s” says that you are: %(affiliations)s. That does not open this service. "
+            "If it is not right, ask the help desk of your institution."
+        ),
+    ),
+    "federation-unavailable": Entry(
+        503,
+        N_(
+            "The list of institutions could not be read yet. Try again in a minute, "
+            "or choose another way to sign in."
+        ),
+        permanent=False,
+    ),
+    "demo-refused": Entry(
+        403, N_("The demonstration sign-in is for this machine alone, and was asked for elsewhere.")
+    ),
+    # accounts
+    "account-blocked": Entry(
+        403,
+        N_(
+            "Your account has been blocked by an administrator. "
+            "Tell the support if that is not right."
+        ),
+    ),
+    "account-unknown": Entry(404, N_("There is no account “%(name)s”.")),
+    "account-joined-already": Entry(
+        409, N_("“%(name)s” has been joined to another account already.")
+    ),
+    "last-administrator": Entry(
+        409,
+        N_("Somebody has to be administrator: give the role to somebody else first."),
+    ),
+    "identity-alone": Entry(
+        409, N_("This is the only way into the account: it cannot be taken away.")
+    ),
+    # LTI
+    "lti-platform-unknown": Entry(
+        403,
+        N_(
+            "The platform %(issuer)s is not known here. Ask the administrators of this service "
+            "to register it."
+        ),
+    ),
+    "lti-platform-closed": Entry(
+        403,
+        N_("The platform “%(provider)s” is not open here now: an administrator has to allow it."),
+    ),
+    "lti-deployment-unknown": Entry(
+        403,
+        N_(
+            "The platform “%(provider)s” has this tool in a place that was not allowed "
+            "(deployment %(deployment)s). An administrator can add it."
+        ),
+    ),
+    "lti-message-invalid": Entry(
+        400,
+        N_(
+            "What “%(provider)s” sent could not be used: %(detail)s. "
+            "Go back and open the activity again; if it happens twice, tell your teacher."
+        ),
+    ),
+    "lti-nothing-chosen": Entry(
+        404,
+        N_(
+            "This activity opens no environment yet. Its teacher chooses one "
+            "in the settings of the activity."
+        ),
+    ),
+    "lti-teachers-only": Entry(403, N_("Only the teachers of a course choose what it opens.")),
+    "lti-choice-expired": Entry(
+        410, N_("This choice has ended. Go back to the course and begin it again.")
+    ),
+    "registration-link-used": Entry(
+        410, N_("This registration link has been used or has expired. Ask for a new one.")
+    ),
+    "platform-known-already": Entry(
+        409,
+        N_("The platform %(issuer)s is registered already; nothing was changed."),
+    ),
+    "platform-unreachable": Entry(
+        503,
+        N_("The platform “%(provider)s” does not answer, or not as it should (%(detail)s)."),
+        permanent=False,
+    ),
     # what happened meanwhile
     "changed-meanwhile": Entry(
         412,

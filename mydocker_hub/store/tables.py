@@ -64,6 +64,188 @@ class PersonRow(Base):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     display_name: Mapped[str] = mapped_column(String(255), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    mail: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    signed_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    blocked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    blocked_reason: Mapped[str] = mapped_column(String(1000), default="", server_default="")
+    # The account that this one was joined to; its name is never given to anybody else.
+    joined_to_id: Mapped[int | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL"), index=True
+    )
+    # Counts each change of what the hub should know (`store.people`): roles, blocked, joined.
+    standing_changed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+
+
+class IdentityRow(Base):
+    """One way in: who an issuer says that somebody is. `claimed_role` is from its last sign-in."""
+
+    __tablename__ = "identities"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
+    # The account that it came with: where it goes back to when accounts are separated.
+    first_person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    door: Mapped[str] = mapped_column(String(10))
+    provider: Mapped[str] = mapped_column(String(60))
+    issuer: Mapped[str] = mapped_column(String(1024))
+    subject: Mapped[str] = mapped_column(String(1024))
+    display_name: Mapped[str] = mapped_column(String(255), default="")
+    mail: Mapped[str] = mapped_column(String(255), default="")
+    institution: Mapped[str] = mapped_column(String(255), default="")
+    claimed_role: Mapped[str] = mapped_column(String(10))
+    claimed_since: Mapped[datetime] = mapped_column(UTCDateTime)
+    configured_admin: Mapped[bool] = mapped_column(Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    signed_in_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    person: Mapped[PersonRow] = relationship(foreign_keys=[person_id])
+
+    __table_args__ = (Index("uq_identities_issuer_subject", "issuer", "subject", unique=True),)
+
+
+class IdentityValueRow(Base):
+    """What else an identity is known by: its identifiers, and values for rules that join."""
+
+    __tablename__ = "identity_values"
+
+    identity_id: Mapped[int] = mapped_column(
+        ForeignKey("identities.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    value: Mapped[str] = mapped_column(String(1024))
+    is_identifier: Mapped[bool] = mapped_column(Boolean)
+
+    __table_args__ = (Index("ix_identity_values_name_value", "name", "value"),)
+
+
+class RoleDecisionRow(Base):
+    """An administrator's word on a role: given or withdrawn, until when; the newest one counts."""
+
+    __tablename__ = "role_decisions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(10))
+    granted: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str] = mapped_column(String(1000), default="")
+    decided_by: Mapped[str] = mapped_column(String(255))
+    decided_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class SpentRow(Base):
+    """What is used once: digests of assertions, of ids of sign-ins; forgotten when they expire."""
+
+    __tablename__ = "spent"
+
+    key: Mapped[str] = mapped_column(String(100), primary_key=True)
+    until: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class PlatformRow(Base):
+    """An LTI platform: Moodle or another. `definition` is a `domain.platform.Platform`."""
+
+    __tablename__ = "platforms"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    # LTI 1.3: the issuer; LTI 1.1: empty, and `client_id` is the consumer key
+    issuer: Mapped[str] = mapped_column(String(1024))
+    client_id: Mapped[str] = mapped_column(String(255))
+    status: Mapped[str] = mapped_column(String(10))
+    definition: Mapped[dict[str, Any]] = mapped_column(JSON)
+    sealed_secret: Mapped[str] = mapped_column(Text, default="")
+    version: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    last_launch_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    __table_args__ = (Index("uq_platforms_issuer_client_id", "issuer", "client_id", unique=True),)
+
+
+class RegistrationLinkRow(Base):
+    """A one-time link by which a platform registers itself; only its digest is kept."""
+
+    __tablename__ = "registration_links"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    label: Mapped[str] = mapped_column(String(200), default="")
+    made_by: Mapped[str] = mapped_column(String(255))
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    platform_id: Mapped[int | None] = mapped_column(ForeignKey("platforms.id", ondelete="SET NULL"))
+
+
+class ToolKeyRow(Base):
+    """A signing key of ours as an LTI tool; the newest that is not retired signs."""
+
+    __tablename__ = "tool_keys"
+
+    kid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sealed_key: Mapped[str] = mapped_column(Text)
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    retired_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class CourseRow(Base):
+    """A course of a platform (LTI context), as its last launch named it."""
+
+    __tablename__ = "courses"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    platform_id: Mapped[int] = mapped_column(ForeignKey("platforms.id", ondelete="CASCADE"))
+    context: Mapped[str] = mapped_column(String(255))
+    title: Mapped[str] = mapped_column(String(255), default="")
+    deployment: Mapped[str] = mapped_column(String(255), default="")
+    memberships_url: Mapped[str] = mapped_column(String(1000), default="")
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    __table_args__ = (
+        Index("uq_courses_platform_id_context", "platform_id", "context", unique=True),
+    )
+
+
+class CourseEnvironmentRow(Base):
+    """An environment that an activity of a course opens."""
+
+    __tablename__ = "course_environments"
+
+    course_id: Mapped[int] = mapped_column(
+        ForeignKey("courses.id", ondelete="CASCADE"), primary_key=True
+    )
+    environment_id: Mapped[int] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    attached_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class CourseMemberRow(Base):
+    """Somebody who came from a course, with the role of their last launch there."""
+
+    __tablename__ = "course_members"
+
+    course_id: Mapped[int] = mapped_column(
+        ForeignKey("courses.id", ondelete="CASCADE"), primary_key=True
+    )
+    person_id: Mapped[int] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(String(10))
+    launched_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class DeepLinkRow(Base):
+    """A teacher's choice for a course that is under way: where the platform wants the answer."""
+
+    __tablename__ = "deep_links"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    course_id: Mapped[int | None] = mapped_column(ForeignKey("courses.id", ondelete="CASCADE"))
+    platform_id: Mapped[int] = mapped_column(ForeignKey("platforms.id", ondelete="CASCADE"))
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
 
 
 class ComputeTypeRow(Base):
@@ -210,3 +392,5 @@ class AuditRow(Base):
     action: Mapped[str] = mapped_column(String(60))
     subject: Mapped[str] = mapped_column(String(255))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+    __table_args__ = (Index("ix_audit_action_subject", "action", "subject"),)

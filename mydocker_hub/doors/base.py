@@ -1,0 +1,172 @@
+"""What all doors share: the way in once a message is verified, and the page for a refusal."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tornado.web import HTTPError
+
+from ..domain.errors import MydockerError, NotFound
+from ..hubpages import MydockerHandler, language_of
+from ..identity.claims import Door, SignIn
+from ..identity.settings import SignInSettings
+from ..seal import Seal
+from ..web import i18n
+from ..web.problems import as_error
+from .attempts import Attempt, Attempts, Tickets, cookie_site
+
+LAST_DOOR = "mydocker-door"
+"""The cookie that remembers by which door somebody came in last: `PROVIDER ISSUER`, sealed."""
+
+_LAST_DOOR_SECONDS = 365 * 86400
+
+
+@dataclass(frozen=True)
+class Doors:
+    """What the handlers of the doors share; `app` of it is in the hub's tornado settings.
+
+    `public_url` is scheme and host as people see them, without a / at its end; `hub_url` is the
+    hub's part of it: `https://hub.example.org/hub/`. `state` is a folder for what a door keeps.
+    """
+
+    settings: SignInSettings
+    secret: str = field(repr=False)
+    state: Path
+    public_url: str
+    hub_url: str
+    attempts: Attempts
+    tickets: Tickets
+    extras: dict[str, Any] = field(default_factory=dict)
+    """What one door keeps for itself, under its own name."""
+
+    @property
+    def can_be_framed(self) -> bool:
+        return bool(self.settings.lti and self.settings.lti.frame_origins)
+
+
+class DoorHandler(MydockerHandler):
+    """A page of a door. It raises errors of `domain.errors`, which are shown in their words."""
+
+    @property
+    def doors(self) -> Doors:
+        doors: Doors = self.settings["mydocker_doors"]
+        return doors
+
+    @property
+    def framed(self) -> bool:
+        """Whether the page is shown inside a page of another site (Fetch Metadata)."""
+        return self.doors.can_be_framed and self.request.headers.get("Sec-Fetch-Dest") in {
+            "iframe",
+            "frame",
+        }
+
+    def begin(
+        self, door: Door, provider: str, *, next_url: str | None = None, **extra: Any
+    ) -> Attempt:
+        """Begin a sign-in: the browser is bound to it. `next_url` defaults to the argument `next`.
+
+        Who is signed in and wants to add this door to their account comes with `link`, which the
+        hub sealed for them (`doors.link`).
+        """
+        wanted = self.get_argument("next", "") if next_url is None else next_url
+        attempt = Attempt(
+            door=door,
+            provider=provider,
+            next=self._validate_next_url(wanted) if wanted else "",
+            link_to=self._linking(),
+            extra=extra,
+        )
+        self.doors.attempts.begin(self, attempt, framed=self.framed)
+        return attempt
+
+    def _linking(self) -> str:
+        sealed = self.get_argument("link", "")
+        name = Seal(self.doors.secret, "link").open(sealed, seconds=300) if sealed else None
+        user = self.current_user
+        return name if isinstance(name, str) and user is not None and user.name == name else ""
+
+    def take(self, attempt_id: str, door: Door) -> Attempt:
+        """The attempt that this answer belongs to. Raises `Refused` in another browser."""
+        return self.doors.attempts.take(self, attempt_id, door)
+
+    async def welcome(self, sign_in: SignIn, attempt: Attempt) -> None:
+        """Let somebody in, or, where they add a door to their account, ask them first."""
+        sign_in = sign_in.model_copy(update={"spent": (attempt.spent, *sign_in.spent)})
+        if attempt.link_to:
+            sign_in = sign_in.model_copy(update={"link_to": attempt.link_to})
+            ticket = self.doors.tickets.keep(sign_in)
+            self.redirect(f"{self.hub.base_url}link/confirm?ticket={ticket}", status=303)
+            return
+        before = self.get_current_user_cookie()
+        if before is None:
+            # A session of their own: whoever set the one before (session fixation) gets nothing.
+            self._new_session()
+        user = await self.login_user({"sign_in": sign_in})
+        if user is None:
+            raise MydockerError("sign-in-failed")
+        if before is not None and before.name != user.name:
+            self.clear_login_cookie()  # with what services and servers were told of the other one
+            self._new_session()
+            self.set_login_cookie(user)
+        self._remember(sign_in)
+        self.redirect(attempt.next or self.get_next_url(user), status=303)
+
+    def _new_session(self) -> None:
+        self._session_id = secrets.token_hex(16)
+        self.set_session_cookie()
+
+    def _remember(self, sign_in: SignIn) -> None:
+        claims = sign_in.claims
+        self.set_cookie(
+            LAST_DOOR,
+            Seal(self.doors.secret, "last door").close([claims.provider, claims.issuer]),
+            path=self.hub.base_url,
+            max_age=_LAST_DOOR_SECONDS,
+            httponly=True,
+            **cookie_site(self, framed=self.framed),
+        )
+
+    def last_door(self) -> tuple[str, str]:
+        """The provider and issuer that this browser came in by last; empty where there is none."""
+        sealed = self.get_cookie(LAST_DOOR)
+        value = Seal(self.doors.secret, "last door").open(sealed) if sealed else None
+        if isinstance(value, list) and len(value) == 2:
+            return str(value[0]), str(value[1])
+        return "", ""
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, MydockerError):
+            self.log.warning(
+                "sign-in refused: %s reference=%s %s", self.request.path, self.reference, error
+            )
+        elif isinstance(error, HTTPError):
+            self.log.warning("%s %s: %s", self.request.method, self.request.path, error)
+        else:
+            super().log_exception(kind, error, trace)
+
+    @property
+    def reference(self) -> str:
+        """What a person tells the support, and the log holds: eight digits of no meaning."""
+        if not hasattr(self, "_reference"):
+            self._reference = secrets.token_hex(4)
+        return self._reference
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = as_error(kwargs["exc_info"][1]) if "exc_info" in kwargs else NotFound()
+        translator = i18n.translator(language_of(self))
+        self.set_status(error.status if error.status != 499 else 400)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(
+            self.render_template(
+                "refused.html",
+                sync=True,
+                sentence=translator.error(error),
+                code=error.code,
+                reference=self.reference,
+                support=self.doors.settings.support,
+            )
+        )
