@@ -8,9 +8,9 @@ from urllib.parse import quote
 from .domain.environment import Text
 from .domain.launch import LaunchPlan
 from .domain.people import Person
+from .httpclient import JsonClient
 from .identity.claims import Course, SignIn, Standing
 from .identity.platform import DeepLinkRequest, KnownPlatform
-from .httpclient import JsonClient
 
 
 class CatalogueApi:
@@ -82,7 +82,7 @@ class CatalogueApi:
         return Standing.model_validate(answer)
 
     async def standings(self, after: str) -> tuple[list[Standing], str]:
-        """Whose roles changed, who was blocked, since `after` (at first ""), and the next `after`."""
+        """Whose standing changed since `after` (at first ""), and the next `after`."""
         answer = await self._client.request("POST", "/standings", {"after": after})
         return [Standing.model_validate(item) for item in answer["items"]], answer["next"]
 
