@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .authenticator import DEMO_ACCOUNTS, ROLE_NAMES
+from .domain.errors import Invalid
+from .identity.settings import SignInSettings, load
 from .share import share_path
+from .web import frames
 
 CATALOGUE = "catalogue"
 GATEWAY = "gateway"
@@ -30,6 +33,7 @@ def install(
     base_url: str = "/",
     public_url: str = "",
     wildcard_url: str = "",
+    sign_in: Path | None = None,
     demo: bool = False,
 ) -> None:
     """Set up the hub for mydocker_hub; services, roles and templates that `c` names are kept.
@@ -42,9 +46,14 @@ def install(
     `https://hub.example.org`. With `wildcard_url`, such as `https://*.env.example.org`, each
     interface has an origin of its own: the front must lead these names to `gateway_port`.
 
-    Raises ValueError for addresses that cannot work.
+    `sign_in` is the file that says which doors there are (docs/operators/sign-in.md); it needs
+    `public_url`.
+
+    Raises ValueError for addresses that cannot work, and for a sign-in file that is not right.
     """
     check_addresses(public_url, wildcard_url)
+    settings = _sign_in_settings(sign_in, public_url)
+    frame_origins = settings.lti.frame_origins if settings.lti else ()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = _secret(state / "catalogue_secret")
     gateway_secret = _secret(state / "gateway_secret")
@@ -80,8 +89,19 @@ def install(
     hub.last_activity_interval = 0
     # Do not keep a browser waiting for a start: the waiting page shows how it goes.
     hub.tornado_settings = {"slow_spawn_timeout": 0.5}
+    # A sign-in ends, and with it what the provider said of roles.
+    hub.cookie_max_age_days = settings.session_hours / 24
+    if frame_origins:
+        frames.allow_partitioned_cookies()
+        hub.tornado_settings |= {
+            "headers": {"Content-Security-Policy": frames.policy(frame_origins)},
+            "cookie_options": frames.COOKIE_OPTIONS,
+        }
 
     c.MyDockerAuthenticator.demo = demo
+    c.MyDockerAuthenticator.sign_in_file = str(sign_in or "")
+    c.MyDockerAuthenticator.state = str(state)
+    c.MyDockerAuthenticator.public_url = public_url
     c.SwarmEnvironmentSpawner.hub_id = hub_id
     c.SwarmEnvironmentSpawner.catalogue_url = f"{address}{prefix}api"
     c.SwarmEnvironmentSpawner.catalogue_secret = secret
@@ -112,6 +132,7 @@ def install(
                 "MYDOCKER_DATABASE_URL": database_url or f"sqlite:///{state / 'catalogue.sqlite'}",
                 "MYDOCKER_HUB_ID": hub_id,
                 "MYDOCKER_DEMO": "1" if demo else "0",
+                "MYDOCKER_SIGN_IN_FILE": str(sign_in or ""),
                 "MYDOCKER_VERSION": __version__,
                 "MYDOCKER_PUBLIC_URL": public_url,
                 "MYDOCKER_WILDCARD_URL": wildcard_url,
@@ -128,6 +149,7 @@ def install(
                 "MYDOCKER_GATEWAY_SECRET": gateway_secret,
                 "MYDOCKER_GATEWAY_HOST": "127.0.0.1",
                 "MYDOCKER_GATEWAY_PORT": str(gateway_port),
+                "MYDOCKER_FRAME_ORIGINS": " ".join(frame_origins),
                 "MYDOCKER_PUBLIC_URL": public_url,
                 "MYDOCKER_WILDCARD_URL": wildcard_url,
                 "PATH": os.environ.get("PATH", ""),
@@ -142,6 +164,17 @@ def install(
             "description": "Themselves, and the pages of the catalogue.",
         },
     ]
+
+
+def _sign_in_settings(sign_in: Path | None, public_url: str) -> SignInSettings:
+    if sign_in is None:
+        return SignInSettings()
+    if not public_url:
+        raise ValueError("sign_in needs public_url: providers send people back there")
+    try:
+        return load(sign_in)
+    except Invalid as error:
+        raise ValueError(f"{sign_in}: {error.params['detail']}") from error
 
 
 def check_addresses(public_url: str, wildcard_url: str) -> None:

@@ -39,12 +39,18 @@ class Doors:
     hub_url: str
     attempts: Attempts
     tickets: Tickets
+    demo: bool = False
     extras: dict[str, Any] = field(default_factory=dict)
     """What one door keeps for itself, under its own name."""
 
     @property
     def can_be_framed(self) -> bool:
         return bool(self.settings.lti and self.settings.lti.frame_origins)
+
+    @property
+    def federation(self) -> Any:
+        """The institutions (`federation.refresh.Federation`); there where it is configured."""
+        return self.extras["federation"]
 
 
 class DoorHandler(MydockerHandler):

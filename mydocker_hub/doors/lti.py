@@ -1,0 +1,11 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from .base import Doors
+
+HANDLERS: list[tuple[str, type]] = []
+
+
+def start(doors: Doors) -> None:
+    """Nothing yet."""

@@ -1,0 +1,186 @@
+"""The sign-in page, one for all doors, and the page after signing out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from jupyterhub._xsrf_utils import _set_xsrf_cookie
+from jupyterhub.handlers.login import LoginHandler as UpstreamLoginHandler
+from jupyterhub.handlers.login import LogoutHandler as UpstreamLogoutHandler
+from tornado.httputil import url_concat
+
+from ..domain.environment import Text
+from ..domain.errors import MydockerError
+from ..hubpages import language_of
+from . import cas, oidc
+from .base import DoorHandler, Doors
+
+_FEW_INSTITUTIONS = 12
+"""So many are listed without a search."""
+
+_FOUND = 20
+
+
+@dataclass(frozen=True)
+class WayIn:
+    """A button of the sign-in page."""
+
+    provider: str
+    title: Text
+    help: Text | None
+    url: str
+
+
+def ways_in(doors: Doors, base_url: str) -> list[WayIn]:
+    """The providers that are one button each; institutions and platforms are not."""
+    settings = doors.settings
+    return [
+        *(
+            WayIn(one.name, one.title, one.help, f"{base_url}oidc/{one.name}/login")
+            for one in settings.openid
+        ),
+        *(
+            WayIn(one.name, one.title, one.help, f"{base_url}cas/{one.name}/login")
+            for one in settings.cas
+        ),
+    ]
+
+
+class LoginHandler(DoorHandler, UpstreamLoginHandler):
+    """`/login`: choose an institution or a provider; straight on where there is no choice.
+
+    `q` searches the institutions, for browsers without JavaScript; `link` adds a door to the
+    account that is signed in (`doors.link`).
+    """
+
+    async def get(self) -> None:
+        link = self._linking()
+        if self.current_user is not None and not link:
+            self.set_login_cookie(self.current_user)
+            self.redirect(self.get_next_url(self.current_user))
+            return
+        asked = {"next": self.get_argument("next", "")}
+        if link:
+            asked = {"next": "", "link": self.get_argument("link")}
+        only = await self._only_way()
+        if only and not link and self.doors.settings.auto_login:
+            self.redirect(url_concat(only, asked))
+            return
+        # The form's time begins now (as upstream does).
+        token = self.xsrf_token
+        if self.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate":
+            _set_xsrf_cookie(
+                self, self._xsrf_token_id, cookie_path=self.hub.base_url, xsrf_token=token
+            )
+        self.set_header("Cache-Control", "no-store")
+        self.finish(await self._page(asked, link=link))
+
+    async def _only_way(self) -> str:
+        """Where to go straight away: the address of the only door, or nothing."""
+        ways = ways_in(self.doors, self.hub.base_url)
+        federation = self.doors.settings.federation
+        if self.doors.demo:
+            return ""
+        if federation is None:
+            return ways[0].url if len(ways) == 1 else ""
+        if ways:
+            return ""
+        if federation.discovery_service:
+            return f"{self.hub.base_url}saml/login"
+        try:
+            found, total = await self.doors.federation.search("", language_of(self), limit=1)
+        except MydockerError:
+            return ""
+        return self._at(found[0].entity_id) if total == 1 else ""
+
+    def _at(self, entity_id: str) -> str:
+        return f"{self.hub.base_url}saml/login?idp={quote(entity_id, safe='')}"
+
+    async def _page(self, asked: dict[str, str], *, link: str, login_error: str = "") -> str:
+        text = self.get_argument("q", "")[:100].replace("\x00", "")
+        federation = self.doors.settings.federation
+        found: list[Any] = []
+        total = 0
+        unavailable = None
+        last = None
+        provider, issuer = self.last_door()
+        if federation is not None and not federation.discovery_service:
+            try:
+                found, total = await self.doors.federation.search(
+                    text, language_of(self), limit=_FOUND
+                )
+                if not text and total > _FEW_INSTITUTIONS:
+                    found = []
+                if provider == "federation" and issuer:
+                    last = await self.doors.federation.idp(issuer)
+            except MydockerError as error:
+                unavailable = error if not total else None
+        ways = ways_in(self.doors, self.hub.base_url)
+        # who came by one of the buttons finds it first
+        ways.sort(key=lambda way: way.provider != provider)
+        return await self.render_template(
+            "login.html",
+            ways=ways,
+            federation=federation,
+            institutions=found,
+            total=total,
+            text=text,
+            last=last,
+            last_provider=provider,
+            unavailable=unavailable,
+            asked=asked,
+            with_asked=lambda url: url_concat(url, {k: v for k, v in asked.items() if v}),
+            at=lambda entity_id: url_concat(
+                self._at(entity_id), {k: v for k, v in asked.items() if v}
+            ),
+            linking=link,
+            support=self.doors.settings.support,
+            links=self.doors.settings.links,
+            lti=self.doors.settings.lti is not None,
+            milliseconds=int(time.time() * 1000),
+            login_error=login_error,
+            authenticator_login_url=url_concat(
+                self.authenticator.login_url(self.hub.base_url), {"next": asked["next"]}
+            ),
+            xsrf=self.xsrf_token.decode("ascii"),
+        )
+
+    async def _render(self, login_error: str = "", **context: Any) -> str:
+        """The page again, for the form of the demonstration that was refused."""
+        return await self._page(
+            {"next": self.get_argument("next", "")}, link="", login_error=login_error
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        UpstreamLoginHandler.write_error(self, status_code, **kwargs)
+
+
+class LogoutHandler(DoorHandler, UpstreamLogoutHandler):
+    """`/logout`: what has ended, and what has not."""
+
+    async def render_logout_page(self) -> None:
+        provider, issuer = self.last_door()
+        title = None
+        if provider == "federation" and self.doors.settings.federation is not None:
+            try:
+                title = (await self.doors.federation.idp(issuer)).name
+            except MydockerError:
+                title = self.doors.settings.federation.title
+        for one in (*self.doors.settings.openid, *self.doors.settings.cas):
+            if one.name == provider:
+                title = one.title
+        self.set_header("Cache-Control", "no-store")
+        self.finish(
+            await self.render_template(
+                "logout.html",
+                provider=title,
+                provider_logout=oidc.logout_url(self.doors, provider)
+                or cas.logout_url(self.doors, provider),
+            )
+        )
+
+
+HANDLERS: list[tuple[str, type]] = [(r"/login", LoginHandler), (r"/logout", LogoutHandler)]

@@ -1,0 +1,54 @@
+"""Which doors the configuration opens, and the handlers of those alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..identity.settings import SignInSettings
+from . import cas, link, lti, oidc, page, saml
+from .attempts import Attempts, Tickets
+from .base import Doors
+
+
+def has_doors(settings: SignInSettings) -> bool:
+    """Whether anybody could come in."""
+    return bool(settings.federation or settings.openid or settings.cas or settings.lti)
+
+
+def open_doors(
+    settings: SignInSettings,
+    *,
+    secret: str,
+    state: Path,
+    public_url: str,
+    hub_prefix: str,
+    demo: bool,
+) -> tuple[Doors, list[tuple[str, Any]]]:
+    """The doors and their handlers. Raises ValueError for what cannot work, such as a missing key.
+
+    A door that is not configured has no address at all.
+    """
+    doors = Doors(
+        settings=settings,
+        secret=secret,
+        state=state,
+        public_url=public_url.rstrip("/"),
+        hub_url=f"{public_url.rstrip('/')}{hub_prefix}",
+        attempts=Attempts(secret),
+        tickets=Tickets(),
+        demo=demo,
+    )
+    handlers: list[tuple[str, Any]] = [*page.HANDLERS]
+    for configured, module in (
+        (settings.federation, saml),
+        (settings.openid, oidc),
+        (settings.cas, cas),
+        (settings.lti, lti),
+    ):
+        if configured:
+            module.start(doors)
+            handlers += module.HANDLERS
+    if has_doors(settings):
+        handlers += link.HANDLERS
+    return doors, handlers
