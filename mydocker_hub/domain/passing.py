@@ -51,6 +51,7 @@ class Outside:
     prefix: str
     strips: bool  # the container does not know of `prefix`
     own_origin: bool = False  # not shared with the hub
+    frame_origins: tuple[str, ...] = ()  # other sites whose pages may show what is here
 
 
 def is_ours(cookie_name: str) -> bool:
@@ -147,6 +148,9 @@ def from_container(
     dropped = HOP_BY_HOP | _FOR_A_FRONT | _named_by_connection(headers)
     if not outside.own_origin:
         dropped |= _OF_THE_ORIGIN
+    frames = outside.frame_origins or not outside.own_origin
+    if frames:
+        dropped |= {"x-frame-options"}
     passed: Headers = []
     for name, value in headers:
         lower = name.lower()
@@ -158,11 +162,31 @@ def from_container(
                 passed.append((name, cookie))
         elif lower in {"location", "content-location"}:
             passed.append((name, location(value, outside, address=address)))
+        elif lower == "content-security-policy" and frames:
+            passed += [(name, policy) for policy in _policies_without_ancestors(value)]
         elif lower == "service-worker-allowed":
             passed.append((name, value if outside.own_origin else outside.prefix))
         else:
             passed.append((name, value))
+    if frames:
+        # Who may show a server inside their page is the operators' to say (CSP 3, section 6.4.2):
+        # at the hub's origin any page there could lead clicks into it, a container's too.
+        ancestors = " ".join(["'self'", *outside.frame_origins])
+        passed.append(("Content-Security-Policy", f"frame-ancestors {ancestors}"))
     return passed
+
+
+def _policies_without_ancestors(value: str) -> list[str]:
+    """The policies of one header, without what they say of frames."""
+    policies = []
+    for policy in value.split(","):
+        directives = [part.strip() for part in policy.split(";")]
+        kept = [
+            part for part in directives if part and part.split()[0].lower() != "frame-ancestors"
+        ]
+        if kept:
+            policies.append("; ".join(kept))
+    return policies
 
 
 def location(value: str, outside: Outside, *, address: str) -> str:
@@ -209,6 +233,9 @@ def _as_read(path: str) -> str:
 _ESCAPED_DOT = re.compile("%2e", re.IGNORECASE)
 
 
+_OF_A_SITE = frozenset({"samesite", "secure", "partitioned"})
+
+
 def _cookie(value: str, outside: Outside) -> str | None:
     """A Set-Cookie for nothing but the server's path; None for a name that is ours.
 
@@ -225,8 +252,12 @@ def _cookie(value: str, outside: Outside) -> str | None:
         key = key.strip().lower()
         if key == "path":
             path = argument.strip()
-        elif key != "domain":
+        elif key == "domain" or (outside.frame_origins and key in _OF_A_SITE):
+            continue
+        else:
             kept.append(attribute.strip())
+    if outside.frame_origins:  # inside another site's page no other cookie is kept
+        kept += ["SameSite=None", "Secure", "Partitioned"]
     if name.startswith("__Host-"):
         path = "/"  # anything else would be refused by the browser
         if not outside.own_origin:

@@ -23,6 +23,7 @@ from ..domain.errors import Invalid, MydockerError, NotFound, Refused
 from ..domain.people import Person, roles_of
 from ..httpclient import bears
 from . import i18n
+from .frames import policy
 from .operations import PATH_PATTERNS, Answer, Call, Operation
 from .problems import CONTENT_TYPE, as_error, phrase, problem
 
@@ -31,12 +32,12 @@ READ_BYTES = 8 * MAX_BODY_BYTES
 """What is larger than `MAX_BODY_BYTES` is refused in words; above this, the connection is cut."""
 
 # Pages take scripts and styles from the hub and from here, never from elsewhere, and are framed
-# by nobody.
+# by nobody, but for the origins that operators allow.
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "{frames}; base-uri 'none'; form-action {forms}"
+)
 SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
@@ -97,6 +98,15 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
     def set_default_headers(self) -> None:
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
+        self.set_policy()
+
+    def set_policy(self, *, forms: str = "'self'", frames: str = "") -> None:
+        """The page's Content-Security-Policy; `forms` says where its forms may lead."""
+        origins = self.settings.get("frame_origins", ())
+        own = policy(origins) if origins else "frame-ancestors 'none'"
+        self.set_header(
+            "Content-Security-Policy", _POLICY.format(frames=frames or own, forms=forms)
+        )
 
     @property
     def addresses(self) -> HubAddresses:

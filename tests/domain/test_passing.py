@@ -39,8 +39,13 @@ def sent(headers, outside=STRIPS, *, keep_authorization=True, sign_in=()):
     )
 
 
+SELF_ONLY = ("Content-Security-Policy", "frame-ancestors 'self'")
+
+
 def answered(headers, outside=STRIPS):
-    return from_container(headers, outside, address=ADDRESS)
+    """What a browser gets, without who may frame it, which has tests of its own."""
+    passed = from_container(headers, outside, address=ADDRESS)
+    return [header for header in passed if header != SELF_ONLY]
 
 
 def values(headers, name):
@@ -586,7 +591,7 @@ def test_answers_lose_what_is_of_the_connection(outside):
         ("Upgrade", "h2c"),
         ("Content-Type", "text/html"),
         ("Content-Length", "3"),
-        ("Content-Security-Policy", "frame-ancestors 'self'"),
+        ("Content-Security-Policy", "sandbox"),
         ("Sec-WebSocket-Accept", "x"),
         ("WWW-Authenticate", "Basic"),
     ]
@@ -726,4 +731,52 @@ def test_no_file_of_the_front_is_sent(name: str, own_origin: bool) -> None:
     passed = from_container(
         [(name, "/etc/passwd"), ("X-Other", "1")], outside, address="http://127.0.0.1:1"
     )
-    assert passed == [("X-Other", "1")]
+    assert passed[0] == ("X-Other", "1")
+    assert name.lower() not in {header.lower() for header, _ in passed}
+
+
+MOODLE = "https://moodle.example.org"
+FRAMED = Outside("https", HUB, PREFIX, strips=False, frame_origins=(MOODLE,))
+OWN_FRAMED = Outside(
+    "https", "8888-abc.env.example.org", "/", strips=False, own_origin=True, frame_origins=(MOODLE,)
+)
+
+
+@pytest.mark.parametrize(
+    ("outside", "sent_policy", "policies"),
+    [
+        (KEEPS, None, ["frame-ancestors 'self'"]),
+        (
+            KEEPS,
+            "frame-ancestors *; script-src 'self'",
+            ["script-src 'self'", "frame-ancestors 'self'"],
+        ),
+        (KEEPS, "FRAME-ANCESTORS https://evil.example", ["frame-ancestors 'self'"]),
+        (KEEPS, "sandbox, frame-ancestors *", ["sandbox", "frame-ancestors 'self'"]),
+        (OWN, "frame-ancestors 'self'; img-src *", ["frame-ancestors 'self'; img-src *"]),
+        (OWN, None, []),
+        (FRAMED, "frame-ancestors 'self'", [f"frame-ancestors 'self' {MOODLE}"]),
+        (
+            OWN_FRAMED,
+            "frame-ancestors 'self'; img-src *",
+            ["img-src *", f"frame-ancestors 'self' {MOODLE}"],
+        ),
+    ],
+)
+def test_who_may_frame_a_server_is_for_operators_to_say(outside, sent_policy, policies) -> None:
+    headers = [("Content-Security-Policy", sent_policy)] if sent_policy else []
+    passed = from_container(headers, outside, address=ADDRESS)
+    assert values(passed, "Content-Security-Policy") == policies
+
+
+def test_the_old_header_says_nothing_where_ours_speaks() -> None:
+    headers = [("X-Frame-Options", "ALLOW-FROM https://evil.example")]
+    assert values(from_container(headers, KEEPS, address=ADDRESS), "X-Frame-Options") == []
+    assert values(from_container(headers, OWN, address=ADDRESS), "X-Frame-Options") != []
+
+
+def test_inside_a_frame_cookies_are_those_that_browsers_keep_there() -> None:
+    headers = [("Set-Cookie", "_xsrf=1; Path=/user/alice/lab/; SameSite=Lax; HttpOnly")]
+    assert values(from_container(headers, FRAMED, address=ADDRESS), "Set-Cookie") == [
+        "_xsrf=1; Path=/user/alice/lab/; HttpOnly; SameSite=None; Secure; Partitioned"
+    ]

@@ -253,7 +253,7 @@ def test_the_cookie_of_one_server_opens_no_other(world):
 
 
 def test_the_hubs_cookies_stay_outside(world, server):
-    cookie = server.cookie()
+    cookie = server.cookie(session="S1")
     sent = {"Cookie": f"theirs=1; {HUB_COOKIES}; {cookie}; more=a=b"}
     assert ask(world.gateway.port, "GET", f"{server.base}app/", sent).status == 200
     assert world.container.last.cookies == {"theirs": "1", "_xsrf": "app", "more": "a=b"}
@@ -515,3 +515,16 @@ def test_the_log_holds_no_secret(world, hub, server):
     assert "code=" not in log
     assert "state=" not in log
     assert "Traceback" not in log
+
+
+def test_who_signs_out_at_the_hub_is_out_here(world, server):
+    cookie = server.cookie(session="S1")
+    address = f"{server.base}app/"
+
+    def status(cookies: str) -> int:
+        return ask(world.gateway.port, "GET", address, {**PAGE, "Cookie": cookies}).status
+
+    assert status(f"{cookie}; jupyterhub-session-id=S1") == 200
+    # The hub took its session cookie away, or somebody else signed in with the same browser.
+    assert status(cookie) == 302
+    assert status(f"{cookie}; jupyterhub-session-id=S2") == 302

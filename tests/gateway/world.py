@@ -556,9 +556,11 @@ class Server:
         """A token that may enter."""
         return self.world.hub.token(person or self.route["user"], self.name)
 
-    def signed_in(self, person: str = "") -> Browser:
+    def signed_in(self, person: str = "", *, session: str = "") -> Browser:
         """A browser that went through the sign-in, and has asked the container for nothing."""
         browser = Browser(self.world.gateway.port, f"127.0.0.1:{self.world.gateway.port}")
+        if session:
+            browser.cookies.append(Cookie(browser.host, "/", "jupyterhub-session-id", session))
         asks = browser.get(f"{self.base}{self.route['endpoints'][0]['prefix']}")
         authorize = asks.one("Location") or ""
         person = person or self.route["user"]
@@ -566,8 +568,10 @@ class Server:
         assert reply.status == 302, reply
         return browser
 
-    def cookie(self, person: str = "") -> str:
-        browser = self.signed_in(person)
+    def cookie(self, person: str = "", *, session: str = "") -> str:
+        """The gateway's cookie after a sign-in, in a browser with this session of the hub."""
+        browser = self.signed_in(person, session=session)
+        browser.cookies = [one for one in browser.cookies if "session-id" not in one.name]
         return browser.cookie_header(browser.host, self.base)
 
     def push(self, gateway: GatewayProcess) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 from tornado.httpserver import HTTPServer
 from tornado.log import app_log, enable_pretty_logging
 
+from ...web.frames import allow_partitioned_cookies
 from .app import make_app
 from .forward import PIECE_BYTES
 from .state import Gateway, Settings
@@ -19,7 +20,10 @@ _HEAD_BYTES = 64 * 1024
 
 
 async def serve() -> None:
-    gateway = Gateway.make(Settings.from_environ())
+    settings = Settings.from_environ()
+    if settings.frame_origins:
+        allow_partitioned_cookies()
+    gateway = Gateway.make(settings)
     server = HTTPServer(
         make_app(gateway),
         xheaders=True,

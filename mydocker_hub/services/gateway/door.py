@@ -110,7 +110,7 @@ class Door(SignInHandler):
             self._redirect_keeping_query(self._origin(route, port) + target.path)
         else:
             strips = isinstance(target, ToPort) or target.endpoint.base_path == "/"
-            outside = Outside(self._scheme, self.request.host, target.prefix, strips=strips)
+            outside = self._outside(target.prefix, strips=strips)
             self._plan = (route, target, outside)
 
     def _own_origin(self, host: str) -> tuple[str, int] | None:
@@ -135,8 +135,18 @@ class Door(SignInHandler):
         model = await self._enter(route, port=port)
         if model is None:
             return
-        outside = Outside(self._scheme, self.request.host, "/", strips=False, own_origin=True)
+        outside = self._outside("/", strips=False, own_origin=True)
         self._plan = (route, at_origin(route, port, self.request.path), outside)
+
+    def _outside(self, prefix: str, *, strips: bool, own_origin: bool = False) -> Outside:
+        return Outside(
+            self._scheme,
+            self.request.host,
+            prefix,
+            strips=strips,
+            own_origin=own_origin,
+            frame_origins=self.gateway.settings.frame_origins,
+        )
 
     def _choose(self, route: Route, model: Model) -> None:
         """The server's own address, with several interfaces: the page that shows them."""

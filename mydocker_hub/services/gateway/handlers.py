@@ -11,7 +11,7 @@ from tornado.web import RequestHandler
 from ...domain.errors import MydockerError, NotFound, Refused
 from ...domain.route import Route
 from ...httpclient import bears
-from ...web import i18n
+from ...web import frames, i18n
 from ...web.problems import CONTENT_TYPE, as_error, problem
 from ...web.service import log_error
 from .state import Gateway
@@ -71,7 +71,7 @@ class GatewayHandler(RequestHandler):
         self.set_header(
             "Content-Security-Policy",
             f"default-src 'none'; script-src {scripts}; style-src {ours}; img-src {ours} data:; "
-            f"font-src {ours}; frame-ancestors 'self'; base-uri 'none'",
+            f"font-src {ours}; {frames.policy(settings.frame_origins)}; base-uri 'none'",
         )
         translator = self.translator
         self.write(

@@ -13,6 +13,7 @@ from tornado.httputil import url_concat
 from ...domain.errors import MydockerError, NotFound, Refused
 from ...domain.passing import is_trusted
 from ...domain.route import Route
+from ...web.frames import COOKIE_OPTIONS
 from .access import Model
 from .handlers import GatewayHandler
 from .state import Ticket
@@ -20,6 +21,7 @@ from .state import Ticket
 ORIGIN_PREFIX = "/.mydocker/"
 _COOKIE = "mydocker-server"
 _STATE_COOKIE = "mydocker-sign-in-"
+_HUB_SESSION = "jupyterhub-session-id"  # jupyterhub/handlers/base.py
 _COOKIE_SECONDS = 14 * 24 * 3600  # as the hub's own
 _SIGN_IN_SECONDS = 600
 _TICKET_SECONDS = 60
@@ -83,6 +85,8 @@ class SignInHandler(GatewayHandler):
             return None
         if (opened["client"], opened["port"]) != (route.client_id, port):
             return None
+        if port is None and opened.get("session", "") != self._session:
+            return None
         return str(opened["token"])
 
     def _remember(self, name: str, sealed: str, *, path: str, seconds: int) -> None:
@@ -92,9 +96,23 @@ class SignInHandler(GatewayHandler):
             path=path,
             max_age=seconds,
             httponly=True,
-            samesite="Lax",
-            secure=self._scheme == "https",
+            **self._cookie_site,
         )
+
+    @property
+    def _cookie_site(self) -> dict[str, Any]:
+        if self.gateway.settings.frame_origins:
+            return COOKIE_OPTIONS
+        return {"samesite": "Lax", "secure": self._scheme == "https"}
+
+    @property
+    def _session(self) -> str:
+        """The hub's session of this browser, which ends when somebody signs out.
+
+        At an origin of its own the browser does not send it; there the hub's word counts, which is
+        asked for each minute.
+        """
+        return self.get_cookie(_HUB_SESSION, "") or ""
 
     @property
     def _next(self) -> str:
@@ -146,7 +164,12 @@ class SignInHandler(GatewayHandler):
         model = await access.identify(route, token)
         if model is None or not access.may_enter(route, model):
             raise Refused("server-not-yours")
-        value = {"client": route.client_id, "port": None, "token": token}
+        value = {
+            "client": route.client_id,
+            "port": None,
+            "token": token,
+            "session": self._session,
+        }
         sealed = self.gateway.cookies.close(value)
         self._remember(_COOKIE, sealed, path=route.base_url, seconds=_COOKIE_SECONDS)
         self.redirect(note["next"])

@@ -26,6 +26,7 @@ class Settings:
     base_url: str
     public_url: str = ""
     wildcard_url: str = ""
+    frame_origins: tuple[str, ...] = ()
     presence_seconds: float = 60.0
 
     @classmethod
@@ -37,6 +38,7 @@ class Settings:
             base_url=os.environ.get("JUPYTERHUB_BASE_URL", "/"),
             public_url=os.environ.get("MYDOCKER_PUBLIC_URL", ""),
             wildcard_url=os.environ.get("MYDOCKER_WILDCARD_URL", ""),
+            frame_origins=tuple(os.environ.get("MYDOCKER_FRAME_ORIGINS", "").split()),
         )
 
 
