@@ -98,12 +98,14 @@ class start_hub:
         config: str = "",
         catalogue: str = "",
         install: str = "",
+        demo: bool = True,
     ) -> None:
         self.state = state
         self.hub_id = hub_id
         self.connect_ip = connect_ip
         self.config = config
         self.install = install  # further arguments of hubconfig.install; {gateway} is its port
+        self.demo = demo
         self.catalogue = catalogue or str(ROOT / "tests" / "catalogue.yaml")
         self.ports = free_ports(5)
         self.process: subprocess.Popen[bytes] | None = None
@@ -123,7 +125,7 @@ class start_hub:
             "from pathlib import Path\n"
             "from mydocker_hub import hubconfig\n"
             f"hubconfig.install(c, state=Path({str(self.state)!r}), hub_id={self.hub_id!r},\n"
-            f"    catalogue_port={catalogue}, gateway_port={gateway}, demo=True,\n"
+            f"    catalogue_port={catalogue}, gateway_port={gateway}, demo={self.demo},\n"
             f"    public_url='http://localhost:{public}', {self.install.format(gateway=gateway)})\n"
             f"c.JupyterHub.bind_url = 'http://127.0.0.1:{public}'\n"
             f"c.JupyterHub.hub_bind_url = 'http://{self.connect_ip}:{hub}'\n"

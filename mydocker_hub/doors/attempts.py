@@ -117,16 +117,17 @@ def cookie_site(handler: Any, *, framed: bool = False) -> dict[str, Any]:
 
 
 class Tickets:
-    """Verified answers that wait for their browser, in memory, for a minute, each for one use."""
+    """Verified answers that wait for their browser, in memory, for a while, each for one use."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = TICKET_SECONDS) -> None:
+        self._seconds = seconds
         self._kept: OrderedDict[str, tuple[float, Any]] = OrderedDict()
 
     def keep(self, value: Any) -> str:
         """The name under which `value` can be taken once."""
         self._forget_old()
         name = secrets.token_urlsafe(24)
-        self._kept[name] = (time.monotonic() + TICKET_SECONDS, value)
+        self._kept[name] = (time.monotonic() + self._seconds, value)
         return name
 
     def look(self, name: str) -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tornado.log import app_log
 from tornado.web import HTTPError
 
+from ..domain.environment import Text
 from ..domain.errors import MydockerError, NotFound
 from ..hubpages import MydockerHandler, language_of
 from ..identity.claims import Door, SignIn
@@ -22,6 +26,7 @@ LAST_DOOR = "mydocker-door"
 """The cookie that remembers by which door somebody came in last: `PROVIDER ISSUER`, sealed."""
 
 _LAST_DOOR_SECONDS = 365 * 86400
+_MOST_NOTES_A_MINUTE = 60
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Doors:
 
     `public_url` is scheme and host as people see them, without a / at its end; `hub_url` is the
     hub's part of it: `https://hub.example.org/hub/`. `state` is a folder for what a door keeps.
+    `questions` are the sign-ins that their person is asked about (`doors.link`).
     """
 
     settings: SignInSettings
@@ -39,9 +45,21 @@ class Doors:
     hub_url: str
     attempts: Attempts
     tickets: Tickets
+    questions: Tickets
     demo: bool = False
     extras: dict[str, Any] = field(default_factory=dict)
     """What one door keeps for itself, under its own name."""
+
+    _noted: list[float] = field(default_factory=list, repr=False)
+
+    def may_note(self) -> bool:
+        """Whether one more refusal goes into the audit log: a flood of them only into the log."""
+        now = time.monotonic()
+        self._noted[:] = [at for at in self._noted if now - at < 60]
+        if len(self._noted) >= _MOST_NOTES_A_MINUTE:
+            return False
+        self._noted.append(now)
+        return True
 
     @property
     def can_be_framed(self) -> bool:
@@ -103,7 +121,7 @@ class DoorHandler(MydockerHandler):
         sign_in = sign_in.model_copy(update={"spent": (attempt.spent, *sign_in.spent)})
         if attempt.link_to:
             sign_in = sign_in.model_copy(update={"link_to": attempt.link_to})
-            ticket = self.doors.tickets.keep(sign_in)
+            ticket = self.doors.questions.keep(sign_in)
             self.redirect(f"{self.hub.base_url}link/confirm?ticket={ticket}", status=303)
             return
         before = self.get_current_user_cookie()
@@ -148,10 +166,25 @@ class DoorHandler(MydockerHandler):
             self.log.warning(
                 "sign-in refused: %s reference=%s %s", self.request.path, self.reference, error
             )
+            if self.doors.may_note():
+                note = asyncio.get_running_loop().create_task(self._note_refusal(error))
+                note.add_done_callback(_seen)
         elif isinstance(error, HTTPError):
             self.log.warning("%s %s: %s", self.request.method, self.request.path, error)
         else:
             super().log_exception(kind, error, trace)
+
+    async def _note_refusal(self, error: MydockerError) -> None:
+        """For the audit log, where the support finds the reference; a try, not a promise."""
+        provider = error.params.get("provider", "")
+        if isinstance(provider, Text):
+            provider = provider.fr
+        await self.catalogue.refused(
+            code=error.code,
+            provider=str(provider)[:200],
+            reference=self.reference,
+            detail=error.log_detail[:500],
+        )
 
     @property
     def reference(self) -> str:
@@ -176,3 +209,8 @@ class DoorHandler(MydockerHandler):
                 support=self.doors.settings.support,
             )
         )
+
+
+def _seen(note: asyncio.Task[None]) -> None:
+    if not note.cancelled() and note.exception() is not None:
+        app_log.info("a refusal was not noted: %s", note.exception())

@@ -38,7 +38,7 @@ class ConfirmHandler(DoorHandler):
     async def get(self) -> None:
         user, _ = self.signed_in
         ticket = self.get_argument("ticket", "")
-        sign_in = self._of(user.name, self.doors.tickets.look(ticket))
+        sign_in = self._of(user.name, self.doors.questions.look(ticket))
         found = await self.catalogue.look_at_sign_in(sign_in)
         self.set_header("Cache-Control", "no-store")
         self.finish(
@@ -50,7 +50,7 @@ class ConfirmHandler(DoorHandler):
     @authenticated
     async def post(self) -> None:
         user, _ = self.signed_in
-        sign_in = self._of(user.name, self.doors.tickets.take(self.get_argument("ticket", "")))
+        sign_in = self._of(user.name, self.doors.questions.take(self.get_argument("ticket", "")))
         keep = self.get_argument("keep", user.name)
         found = await self.catalogue.look_at_sign_in(sign_in)
         if found is None:

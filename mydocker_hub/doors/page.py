@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -91,68 +92,81 @@ class LoginHandler(DoorHandler, UpstreamLoginHandler):
         if federation.discovery_service:
             return f"{self.hub.base_url}saml/login"
         try:
-            found, total = await self.doors.federation.search("", language_of(self), limit=1)
+            found = await self.doors.federation.search("", language_of(self), limit=1)
         except MydockerError:
             return ""
-        return self._at(found[0].entity_id) if total == 1 else ""
+        return self._at(found.institutions[0].entity_id) if found.total == 1 else ""
 
     def _at(self, entity_id: str) -> str:
         return f"{self.hub.base_url}saml/login?idp={quote(entity_id, safe='')}"
 
-    async def _page(self, asked: dict[str, str], *, link: str, login_error: str = "") -> str:
-        text = self.get_argument("q", "")[:100].replace("\x00", "")
+    async def _page(self, asked: dict[str, str], *, link: str = "", login_error: str = "") -> str:
         federation = self.doors.settings.federation
-        found: list[Any] = []
-        total = 0
-        unavailable = None
-        last = None
-        provider, issuer = self.last_door()
+        shown: dict[str, Any] = {}
         if federation is not None and not federation.discovery_service:
             try:
-                found, total = await self.doors.federation.search(
-                    text, language_of(self), limit=_FOUND
-                )
-                if not text and total > _FEW_INSTITUTIONS:
-                    found = []
-                if provider == "federation" and issuer:
-                    last = await self.doors.federation.idp(issuer)
+                shown = await self._institutions()
             except MydockerError as error:
-                unavailable = error if not total else None
+                shown = {"unavailable": error}
+        context = self._context(asked, link=link, login_error=login_error)
+        return await self.render_template("login.html", **context | shown)
+
+    async def _institutions(self) -> dict[str, Any]:
+        """Those to be shown: found, or few, and the one of last time."""
+        text = self.get_argument("q", "")[:100].replace("\x00", "")
+        search = self.doors.federation.search
+        found = await search(text, language_of(self), limit=_FOUND)
+        few = text or found.total <= _FEW_INSTITUTIONS
+        last = None
+        provider, issuer = self.last_door()
+        if provider == "federation":
+            with suppress(MydockerError):  # it has left the federation, or may not enter now
+                last = await self.doors.federation.idp(issuer)
+        return {
+            "text": text,
+            "institutions": found.institutions if few else (),
+            "total": found.total,
+            "last": last,
+        }
+
+    def _context(
+        self, asked: dict[str, str], *, link: str = "", login_error: str = ""
+    ) -> dict[str, Any]:
+        provider, _ = self.last_door()
         ways = ways_in(self.doors, self.hub.base_url)
-        # who came by one of the buttons finds it first
-        ways.sort(key=lambda way: way.provider != provider)
-        return await self.render_template(
-            "login.html",
-            ways=ways,
-            federation=federation,
-            institutions=found,
-            total=total,
-            text=text,
-            last=last,
-            last_provider=provider,
-            unavailable=unavailable,
-            asked=asked,
-            with_asked=lambda url: url_concat(url, {k: v for k, v in asked.items() if v}),
-            at=lambda entity_id: url_concat(
-                self._at(entity_id), {k: v for k, v in asked.items() if v}
-            ),
-            linking=link,
-            support=self.doors.settings.support,
-            links=self.doors.settings.links,
-            lti=self.doors.settings.lti is not None,
-            milliseconds=int(time.time() * 1000),
-            login_error=login_error,
-            authenticator_login_url=url_concat(
+        ways.sort(key=lambda way: way.provider != provider)  # that of last time comes first
+        kept = {name: value for name, value in asked.items() if value}
+        return {
+            "ways": ways,
+            "last_provider": provider,
+            "federation": self.doors.settings.federation,
+            "institutions": (),
+            "total": 0,
+            "text": "",
+            "last": None,
+            "unavailable": None,
+            "asked": asked,
+            "with_asked": lambda url: url_concat(url, kept),
+            "at": lambda entity_id: url_concat(self._at(entity_id), kept),
+            "linking": link,
+            "support": self.doors.settings.support,
+            "links": self.doors.settings.links,
+            "lti": self.doors.settings.lti is not None,
+            "milliseconds": int(time.time() * 1000),
+            "login_error": login_error,
+            "authenticator_login_url": url_concat(
                 self.authenticator.login_url(self.hub.base_url), {"next": asked["next"]}
             ),
-            xsrf=self.xsrf_token.decode("ascii"),
-        )
+            "xsrf": self.xsrf_token.decode("ascii"),
+        }
 
-    async def _render(self, login_error: str = "", **context: Any) -> str:
-        """The page again, for the form of the demonstration that was refused."""
-        return await self._page(
-            {"next": self.get_argument("next", "")}, link="", login_error=login_error
-        )
+    def _render(self, login_error: str = "", **context: Any) -> Any:
+        """The page again, after the demonstration's form was refused: awaited, or (sync) not."""
+        asked = {"next": self.get_argument("next", "")}
+        if context.get("sync"):
+            shown = self._context(asked, login_error=login_error)
+            return self.render_template("login.html", sync=True, **shown)
+        return self._page(asked, login_error=login_error)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         UpstreamLoginHandler.write_error(self, status_code, **kwargs)

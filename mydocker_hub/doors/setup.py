@@ -10,6 +10,8 @@ from . import cas, link, lti, oidc, page, saml
 from .attempts import Attempts, Tickets
 from .base import Doors
 
+_QUESTION_SECONDS = 600  # to read, and perhaps to look for the other account
+
 
 def has_doors(settings: SignInSettings) -> bool:
     """Whether anybody could come in."""
@@ -37,6 +39,7 @@ def open_doors(
         hub_url=f"{public_url.rstrip('/')}{hub_prefix}",
         attempts=Attempts(secret),
         tickets=Tickets(),
+        questions=Tickets(_QUESTION_SECONDS),
         demo=demo,
     )
     handlers: list[tuple[str, Any]] = [*page.HANDLERS]

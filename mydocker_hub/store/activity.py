@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from ..domain import launch, names
 from ..domain.access import may_join, may_start
-from ..domain.errors import Conflict, NotFound
+from ..domain.errors import Conflict, NotFound, Refused
 from ..domain.people import Person
 from . import reading
 from .editing import audit, person_row
@@ -34,6 +34,7 @@ def look_at_join_link(session: Session, key: str, person: Person, now: datetime)
 
 def join(session: Session, key: str, person: Person, now: datetime) -> reading.Found:
     """Enrol a person by a join link; a second time changes nothing."""
+    _not_blocked(session, person)
     found = look_at_join_link(session, key, person, now)
     if found.standing.enrolled:
         return found
@@ -73,6 +74,7 @@ def begin_launch(
     Raises `NotFound` or `Refused` with the reason, `Conflict` where the server's name is not the
     environment's.
     """
+    _not_blocked(session, person)
     found = reading.find(session, environment, person)
     definition = found.environment
     may_start(person, definition, found.standing).or_raise(definition)
@@ -156,6 +158,15 @@ def mark_folder(session: Session, volume: str, user: str, node: str, now: dateti
                 session.add(FolderRow(volume=volume, person_id=owner, node=node, prepared_at=now))
         except IntegrityError:  # two first starts at once found the same folder
             return
+
+
+def _not_blocked(session: Session, person: Person) -> None:
+    """Refuse whom an administrator blocked: their session at the hub may last a moment longer."""
+    blocked = select(PersonRow.id).where(
+        PersonRow.name == person.name, PersonRow.blocked_at.is_not(None)
+    )
+    if session.scalar(blocked) is not None:
+        raise Refused("account-blocked")
 
 
 def _enrol(

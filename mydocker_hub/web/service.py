@@ -49,7 +49,8 @@ def now() -> datetime:
 
 def summary(request: HTTPServerRequest) -> str:
     """A request for the log. The path may hold a join key, a secret of sorts: it is cut."""
-    path = re.sub(r"(join[^/]*/)[A-Za-z0-9]{4,}", r"\1…", urlsplit(request.uri or "").path)
+    path = urlsplit(request.uri or "").path
+    path = re.sub(r"((?:join[^/]*|register)/)[A-Za-z0-9]{4,}", r"\1…", path)
     return f"{request.method} {path}"
 
 

@@ -9,6 +9,8 @@ VENV=$ROOT/.venv
 PROXY_HOME=$VENV/lib/proxy
 PROXY_PACKAGE='configurable-http-proxy@^5.1'
 AXE_PACKAGE='axe-core@^4.10'
+OPENID_HOME=$VENV/lib/oidc-provider
+OPENID_PACKAGE='oidc-provider@9.13.3'
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/mydocker-hub
 
 say() { printf '%s\n' "$*"; }
@@ -43,19 +45,23 @@ machine() { "$VENV/bin/python" "$ROOT/scripts/lib/machine.py" "$@"; }
 # Package lists are fetched only when apt does not know the packages yet.
 install_packages() {
   local log=$STATE/apt.log
-  local -a get=(apt-get -o DPkg::Lock::Timeout=300 -y)
-  local -a install=("${get[@]}" install --no-install-recommends "$@")
+  local -a install=(apt-get -o DPkg::Lock::Timeout=300 -y install --no-install-recommends "$@")
   has apt-get || die "these programs are missing, and this is not a Debian system: $*" \
     "Install them with this system's own package manager, then run this again."
   [ "$(id -u)" -eq 0 ] || die "these Debian packages are missing: $*" \
     "Install them (as root: apt-get install --no-install-recommends $*), or run this as root."
   say "Installing Debian packages: $* (usually under a minute)"
   if ! DEBIAN_FRONTEND=noninteractive "${install[@]}" >"$log" 2>&1 </dev/null; then
-    DEBIAN_FRONTEND=noninteractive "${get[@]}" update >>"$log" 2>&1 </dev/null \
-      || die_with_log "$log" "apt-get update failed: Debian's package servers cannot be reached."
+    update_package_lists
     DEBIAN_FRONTEND=noninteractive "${install[@]}" >>"$log" 2>&1 </dev/null \
       || die_with_log "$log" "these Debian packages could not be installed: $*"
   fi
+}
+
+update_package_lists() {
+  local log=$STATE/apt.log
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 update >>"$log" 2>&1 </dev/null \
+    || die_with_log "$log" "apt-get update failed: Debian's package servers cannot be reached."
 }
 
 # ---------------------------------------------------------------- Python and the proxy
@@ -78,26 +84,26 @@ project_checksum() {
   { cat "${files[@]}"; readlink -f "$VENV/bin/python"; printf '%s' "$ROOT"; } | sha256sum | cut -d' ' -f1
 }
 
-# install_project [EXTRA]: the virtual environment, and the project in it.
+# install_project [EXTRA...]: the virtual environment, and the project in it.
 install_project() {
-  local extra=${1:-} stamp="$VENV/.installed" log=$STATE/pip.log target=$ROOT sum
+  local stamp="$VENV/.installed" log=$STATE/pip.log target=$ROOT sum extra stale=
   if [ ! -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
     check_python
     say "Making the virtual environment .venv"
     python3 -m venv "$VENV" >"$log" 2>&1 || die_with_log "$log" "the virtual environment could not be made."
   fi
   sum=$(project_checksum)
-  if [ -n "$extra" ]; then
-    stamp+=-$extra
-    target="${ROOT}[$extra]"
-  fi
-  [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ] || return 0
+  for extra in '' "$@"; do
+    [ "$(cat "$stamp${extra:+-$extra}" 2>/dev/null)" = "$sum" ] || stale=1
+  done
+  [ -n "$stale" ] || return 0
   say "Installing mydocker_hub and its Python packages into .venv (usually 1 to 2 minutes the first time)"
-  rm -f "$VENV"/.installed*
+  # other extras that are up to date stay so
+  [ "$(cat "$stamp" 2>/dev/null)" = "$sum" ] || rm -f "$stamp"*
+  [ $# -eq 0 ] || target="${ROOT}[$(IFS=,; printf '%s' "$*")]"
   (cd "$ROOT" && "$VENV/bin/python" -m pip install --disable-pip-version-check -e "$target") \
     >"$log" 2>&1 </dev/null || die_with_log "$log" "pip could not install the project."
-  # an installation with extras holds everything that one without has
-  printf '%s\n' "$sum" | tee "$VENV/.installed" >"$stamp"
+  for extra in '' "$@"; do printf '%s\n' "$sum" >"$stamp${extra:+-$extra}"; done
 }
 
 # The hub's proxy is a Node.js program. It lives inside .venv: nothing global.

@@ -28,6 +28,7 @@ from playwright.sync_api import (
 
 from ..conftest import ROOT
 from ..hub import RunningHub
+from ..identity_hub import identity_hub  # noqa: F401  # a fixture of these tests
 
 AXE = ROOT / ".venv" / "lib" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 KEPT = ROOT / "var" / "test" / "browser"
@@ -177,8 +178,8 @@ def window(hub: RunningHub, chromium: Browser, request: pytest.FixtureRequest) -
 def _note_message(window: Window, message: ConsoleMessage) -> None:
     """Note an error of a page of ours.
 
-    Not: what an environment's own pages say, and that something could not be loaded, which
-    `_note_response` notes with its address and status.
+    Not: what an environment's own pages say, or those of another site, and that something could
+    not be loaded, which `_note_response` notes with its address and status.
     """
     place = message.location.get("url", "")
     if (
@@ -205,8 +206,13 @@ def _note_response(window: Window, response: Response) -> None:
 
 
 def _is_inside(window: Window, url: str, page: Page | None) -> bool:
-    """Whether an address is inside an environment, or there is none and the page is."""
+    """Whether an address is inside an environment, or there is none and the page is.
+
+    So is a page of another site, such as that of an identity provider.
+    """
     address = url or (page.url if page else "")
+    if address.startswith("http") and not address.startswith(f"{window.hub.url}/"):
+        return True
     # The hub answers for an environment that has stopped while a page of it is still open.
     return address.startswith((f"{window.hub.url}/user/", f"{window.hub.url}/hub/user/"))
 

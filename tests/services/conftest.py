@@ -117,6 +117,21 @@ def person(name: str, *roles: str) -> dict[str, Any]:
     return {"name": name, "roles": ["student", *roles]}
 
 
+def federation_sign_in(uid: str = "", **changes: Any) -> dict[str, Any]:
+    """Somebody whom the hub let in by a door; without `uid` a new person."""
+    uid = uid or secrets.token_hex(6)
+    claims = {
+        "door": "saml",
+        "provider": "federation",
+        "issuer": "https://idp.univ-a.example",
+        "identifiers": [["subject-id", f"{uid}@univ-a.example"]],
+        "given_name": "Test",
+        "family_name": uid,
+        **changes.pop("claims", {}),
+    }
+    return {"claims": claims, **changes}
+
+
 def problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
     """The problem details of an answer, which has this status and code."""
     assert answer.status_code == status, answer.text

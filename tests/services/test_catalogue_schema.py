@@ -18,7 +18,7 @@ from schemathesis.specs.openapi import checks
 from mydocker_hub.services.catalogue.app import document
 from tests.hub import RunningHub
 
-from .conftest import API, Asker, definition, person
+from .conftest import API, Asker, definition, federation_sign_in, person
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
@@ -83,6 +83,12 @@ def sensible(path: str, method: str) -> dict[str, Any]:
         return {"user": "heidi", "node": "abc"}
     if path.startswith("/launches"):
         return {"code": "node-lost"}
+    if path.startswith("/sign-ins"):
+        return federation_sign_in("schemathesis")
+    if path == "/standings":
+        return {"after": ""}
+    if path == "/refusals":
+        return {"code": "internal", "reference": "0123abcd"}
     return {"person": person("heidi")}
 
 
@@ -135,6 +141,10 @@ def test_operations(
             known["slug"] = made["slug"]
         elif method == "DELETE" and path.startswith("/compute-types"):
             carol.put("/compute-types/schemathesis", sensible(path, method))
+        elif path == "/people/join":
+            names = [the_hub.post("/sign-ins", federation_sign_in()).json()["name"] for _ in "12"]
+            case.body = dict(zip(("keep", "close"), names, strict=True))
+            return
         elif method == "DELETE" and path.startswith("/me"):
             the_hub.post(f"/join-links/{key}/join", {"person": person(who)})
         for name in case.path_parameters or {}:

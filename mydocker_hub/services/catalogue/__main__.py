@@ -12,12 +12,15 @@ from tornado.httpserver import HTTPServer
 from tornado.log import app_log, enable_pretty_logging
 
 from ...store.database import Database
+from ...web.frames import allow_partitioned_cookies
 from ...web.service import READ_BYTES
 from .app import Settings, make_app
 
 
 async def serve() -> None:
     settings = Settings.from_environ()
+    if settings.sign_in.lti and settings.sign_in.lti.frame_origins:
+        allow_partitioned_cookies()
     database = Database(settings.database_url)
     await asyncio.to_thread(database.upgrade)
     address = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])

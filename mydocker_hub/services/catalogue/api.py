@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -13,6 +13,8 @@ from ...domain.environment import ComputeType, Environment, JoinLink
 from ...domain.errors import Invalid, Refused
 from ...domain.launch import LaunchPlan, Place, entrances, main_prefix
 from ...domain.people import Person
+from ...identity.settings import SignInSettings
+from ...seal import Seal
 from ...store import activity, editing, reading
 from ...store.database import Database, Session
 from ...store.reading import Found
@@ -46,6 +48,12 @@ class Context:
     addresses: HubAddresses
     public_url: str = ""
     wildcard_url: str = ""
+    sign_in: SignInSettings = field(default_factory=SignInSettings)
+    secret: str = field(default="", repr=False)
+
+    def seal(self, purpose: str) -> Seal:
+        """Seals what lies in a column that nobody who reads the database may understand."""
+        return Seal(self.secret, purpose)
 
 
 ApiCall = Call[Context]

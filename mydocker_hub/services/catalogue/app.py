@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jinja2
 from tornado.web import Application
 
+from ...identity import settings as sign_in_file
+from ...identity.settings import SignInSettings
 from ...share import share_path
 from ...store.database import Database
 from ...web import operations
 from ...web.service import ApiHandler, CallbackHandler, HubAddresses, NoSuchApi, log_request
-from . import api, pages
+from . import api, lti_api, lti_pages, pages, people_api, people_pages
+
+OPERATIONS = [*api.OPERATIONS, *people_api.OPERATIONS, *lti_api.OPERATIONS]
+ROUTES = [*pages.ROUTES, *people_pages.ROUTES, *lti_pages.ROUTES]
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,15 @@ class Settings:
     demo: bool
     public_url: str = ""
     wildcard_url: str = ""
+    sign_in: SignInSettings = field(default_factory=SignInSettings)
 
     @classmethod
     def from_environ(cls) -> Settings:
-        """Read what the hub and `hubconfig` set. Raises KeyError naming what lacks."""
+        """Read what the hub and `hubconfig` set.
+
+        Raises KeyError naming what lacks, `Invalid` where `sign-in.yaml` cannot be right.
+        """
+        sign_in = os.environ.get("MYDOCKER_SIGN_IN_FILE", "")
         return cls(
             database_url=os.environ["MYDOCKER_DATABASE_URL"],
             hub=os.environ["MYDOCKER_HUB_ID"],
@@ -43,15 +54,16 @@ class Settings:
             demo=os.environ.get("MYDOCKER_DEMO") == "1",
             public_url=os.environ.get("MYDOCKER_PUBLIC_URL", ""),
             wildcard_url=os.environ.get("MYDOCKER_WILDCARD_URL", ""),
+            sign_in=sign_in_file.load(Path(sign_in)) if sign_in else SignInSettings(),
         )
 
 
 def document(service_prefix: str) -> dict[str, object]:
     """The OpenAPI document of the REST API."""
     return operations.openapi(
-        api.OPERATIONS,
+        OPERATIONS,
         title="mydocker_hub catalogue",
-        description="Environments, invitations, enrolments and launches.",
+        description="Environments, invitations, enrolments and launches; who people are.",
         server=f"{service_prefix}api",
     )
 
@@ -60,12 +72,12 @@ def make_app(settings: Settings, database: Database) -> Application:
     """The application; the database is at this release's schema already."""
     prefix = settings.service_prefix
     routes: dict[str, dict[str, operations.Operation]] = {}
-    for operation in api.OPERATIONS:
+    for operation in OPERATIONS:
         routes.setdefault(operation.pattern, {})[operation.method] = operation
     return Application(
         [
             (prefix + "oauth_callback", CallbackHandler),
-            *((prefix + path, handler) for path, handler in pages.ROUTES),
+            *((prefix + path, handler) for path, handler in ROUTES),
             (prefix + "api/openapi.json", pages.OpenApi),
             *(
                 (prefix + "api" + pattern, ApiHandler, {"operations": by_method})
@@ -84,11 +96,14 @@ def make_app(settings: Settings, database: Database) -> Application:
             addresses=HubAddresses(settings.base_url, prefix),
             public_url=settings.public_url,
             wildcard_url=settings.wildcard_url,
+            sign_in=settings.sign_in,
+            secret=settings.hub_secret,
         ),
         hub_secret=settings.hub_secret,
         hub_api_url=settings.hub_api_url,
         addresses=HubAddresses(settings.base_url, prefix),
         demo=settings.demo,
+        frame_origins=settings.sign_in.lti.frame_origins if settings.sign_in.lti else (),
         templates=_templates(),
         openapi=document(prefix),
     )
