@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -158,9 +157,3 @@ def _date(text: str | None) -> datetime | None:
 
 def _day(when: datetime) -> str:
     return f"{when:%Y-%m-%d}"
-
-
-def default_sign_in_file() -> str:
-    """The file of `$MYDOCKER_SIGN_IN_FILE`, else `sign-in.yaml` in the state's folder."""
-    state = Path(os.environ.get("MYDOCKER_HUB_STATE", "var")).resolve()
-    return os.environ.get("MYDOCKER_SIGN_IN_FILE") or str(state / "sign-in.yaml")

@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import __version__, cataloguefile
-from .domain.errors import MydockerError
+from . import __version__, cataloguefile, checks
+from .domain.errors import Invalid, MydockerError
 from .domain.people import Person, Role
+from .federation import sp
+from .identity.settings import load as load_settings
 from .share import share_path
 from .store import editing
 from .store.database import Database, Session
@@ -95,6 +97,49 @@ def database_upgrade(options: Any) -> None:
     print("the database has this release's schema")
 
 
+def check_sign_in(options: Any) -> int:
+    """Print the findings; 1 where one of them wants something done."""
+    findings = list(checks.check(_place(options), datetime.now(UTC)))
+    for finding in findings:
+        print(f"{'ok ' if finding.good else '!! '} {finding.text}")
+    return int(not all(finding.good for finding in findings))
+
+
+def saml_metadata(options: Any) -> None:
+    sys.stdout.buffer.write(sp.own_metadata(_in_federation(options)))
+
+
+def saml_next_key(options: Any) -> None:
+    sp.prepare_next_key(_in_federation(options))
+    print("the next keys are in our metadata now: give the federation some days to read them")
+
+
+def saml_use_key(options: Any) -> None:
+    sp.use_next_key(_in_federation(options))
+    print("the next keys are in use; those of before can still decrypt: restart the hub")
+
+
+def saml_forget_key(options: Any) -> None:
+    sp.forget_old_key(_in_federation(options))
+    print("the keys of before are gone: restart the hub")
+
+
+def _in_federation(options: Any) -> checks.Place:
+    place = _place(options)
+    if place.settings.federation is None:
+        raise Invalid(problems=[(options.sign_in, "no federation is configured here")])
+    return place
+
+
+def _place(options: Any) -> checks.Place:
+    """What the federation's functions work on, as the hub has it."""
+    return checks.Place(
+        settings=load_settings(Path(options.sign_in)),
+        state=_state(),
+        hub_url=f"{options.public_url.rstrip('/')}{options.base_url.rstrip('/')}/hub/",
+    )
+
+
 def _load(name: str) -> cataloguefile.CatalogueFile:
     try:
         if name == "-":
@@ -114,9 +159,12 @@ def _database(options: Any) -> Database:
     return database
 
 
+def _state() -> Path:
+    return Path(os.environ.get("MYDOCKER_HUB_STATE", "var")).resolve()
+
+
 def _default_database() -> str:
-    state = Path(os.environ.get("MYDOCKER_HUB_STATE", "var")).resolve()
-    return os.environ.get("MYDOCKER_DATABASE_URL") or f"sqlite:///{state / 'catalogue.sqlite'}"
+    return os.environ.get("MYDOCKER_DATABASE_URL") or f"sqlite:///{_state() / 'catalogue.sqlite'}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,6 +195,34 @@ def _parser() -> argparse.ArgumentParser:
     actions = database.add_subparsers(required=True, metavar="ACTION")
     upgrade = actions.add_parser("upgrade", help="bring the schema to this release's")
     upgrade.set_defaults(run=database_upgrade)
+
+    look = commands.add_parser("check", help="sign-in: what an operator should look at")
+    look.set_defaults(run=check_sign_in)
+
+    saml = commands.add_parser("saml", help="our keys and metadata in the federation")
+    actions = saml.add_subparsers(required=True, metavar="ACTION")
+    metadata = actions.add_parser("metadata", help="print our metadata")
+    metadata.set_defaults(run=saml_metadata)
+    next_key = actions.add_parser("next-key", help="show the next keys beside those in use")
+    next_key.set_defaults(run=saml_next_key)
+    use_key = actions.add_parser("use-next-key", help="use the next keys, some days later")
+    use_key.set_defaults(run=saml_use_key)
+    forget_key = actions.add_parser("forget-old-key", help="end the change of keys")
+    forget_key.set_defaults(run=saml_forget_key)
+    for command in (look, metadata, next_key, use_key, forget_key):
+        command.add_argument(
+            "--sign-in",
+            default=os.environ.get("MYDOCKER_SIGN_IN_FILE") or str(_state() / "sign-in.yaml"),
+            metavar="FILE",
+            help="default: $MYDOCKER_SIGN_IN_FILE, else sign-in.yaml in $MYDOCKER_HUB_STATE",
+        )
+        command.add_argument(
+            "--public-url",
+            default=os.environ.get("MYDOCKER_PUBLIC_URL", "http://localhost:8000"),
+            metavar="URL",
+            help="as in hubconfig.install; default: $MYDOCKER_PUBLIC_URL",
+        )
+        command.add_argument("--base-url", default="/", metavar="PATH", help="the hub's path")
 
     for command in (import_, export, upgrade):
         command.add_argument(

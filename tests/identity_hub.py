@@ -145,7 +145,7 @@ def _start_peers(stack: ExitStack, folder: Path, url: str) -> dict[str, Any]:
     # LemonLDAP::NG reads of its clients only when it starts: now for its own metadata.
     (llng_port,) = free_ports(1)
     with llng.start_llng(folder, port=llng_port) as portal:
-        entities = [*(idp.metadata for idp in idps.values()), portal.metadata]
+        entities = [*(idp.metadata for idp in idps.values()), llng.with_scope(portal.metadata)]
     openid = stack.enter_context(
         op.start_op(
             folder,

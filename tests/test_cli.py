@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import pytest
 
 from mydocker_hub import __version__, cli
 from mydocker_hub.share import share_path
+
+from .conftest import free_ports
 
 SAMPLE = share_path("catalogue", "paris-saclay.yaml")
 ENVIRONMENTS = SAMPLE.read_text().count("\n  - slug: ")
@@ -246,3 +249,53 @@ def test_something_else_than_a_database(call, file) -> None:
     path = file("this is text\n" * 100, "text.sqlite")
     text = said(call("db", "upgrade", "--database", f"sqlite:///{path}"), 1)
     assert "not a database" in text
+
+
+@pytest.mark.peers
+def test_our_metadata_and_a_change_of_keys(call, tmp_path: Path, monkeypatch) -> None:
+    fingerprint = ":".join(["AB"] * 32)
+    (tmp_path / "sign-in.yaml").write_text(
+        "federation:\n  metadata:\n    url: http://127.0.0.1:9/idps.xml\n"
+        f"    fingerprints: ['{fingerprint}']\n"
+    )
+
+    def certificates() -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "mydocker_hub.cli", "saml", "metadata",
+             "--public-url", "https://hub.example.org"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert 'entityID="https://hub.example.org/hub/saml/metadata"' in done.stdout
+        return set(re.findall("<ds:X509Certificate>([^<]+)", done.stdout))
+
+    first = certificates()
+    assert call("saml", "next-key").status == 0
+    both = certificates()
+    assert first < both
+    assert call("saml", "next-key").status == 1, "a change is under way"
+    assert call("saml", "use-next-key").status == 0
+    assert call("saml", "forget-old-key").status == 0
+    assert certificates() == both - first
+
+
+def test_check_says_what_to_do(call, tmp_path: Path, monkeypatch) -> None:
+    (port,) = free_ports(1)  # where nobody answers
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o644)
+    (tmp_path / "sign-in.yaml").write_text(
+        f"openid: [{{name: campus, title: Campus, issuer: 'http://127.0.0.1:{port}',"
+        f" client_id: hub, client_secret_file: {secret}}}]\n"
+    )
+    done = call("check")
+    assert done.status == 1
+    assert f"!!  campus: others can read {secret}: chmod 600 {secret}" in done.out
+    assert f"!!  campus: http://127.0.0.1:{port}" in done.out
+    secret.chmod(0o600)
+    assert f"ok  campus: {secret} is for its owner alone" in call("check").out
+
+
+def test_check_without_a_file_names_it(call, tmp_path: Path, monkeypatch) -> None:
+    done = call("check")
+    assert done.status == 1
+    assert f"{tmp_path / 'sign-in.yaml'}" in done.err

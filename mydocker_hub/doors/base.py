@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tornado.httputil import url_concat
 from tornado.log import app_log
 from tornado.web import HTTPError
 
@@ -74,6 +75,8 @@ class Doors:
 class DoorHandler(MydockerHandler):
     """A page of a door. It raises errors of `domain.errors`, which are shown in their words."""
 
+    _wanted = ""  # where its person wanted to go, to begin again from there
+
     @property
     def doors(self) -> Doors:
         doors: Doors = self.settings["mydocker_doors"]
@@ -114,7 +117,9 @@ class DoorHandler(MydockerHandler):
 
     def take(self, attempt_id: str, door: Door) -> Attempt:
         """The attempt that this answer belongs to. Raises `Refused` in another browser."""
-        return self.doors.attempts.take(self, attempt_id, door)
+        attempt = self.doors.attempts.take(self, attempt_id, door)
+        self._wanted = attempt.next
+        return attempt
 
     async def welcome(self, sign_in: SignIn, attempt: Attempt) -> None:
         """Let somebody in, or, where they add a door to their account, ask them first."""
@@ -207,6 +212,9 @@ class DoorHandler(MydockerHandler):
                 code=error.code,
                 reference=self.reference,
                 support=self.doors.settings.support,
+                again=url_concat(
+                    self.settings["login_url"], {"next": self._wanted} if self._wanted else {}
+                ),
             )
         )
 

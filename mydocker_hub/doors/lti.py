@@ -43,6 +43,7 @@ from .lti_keys import PlatformKeys
 
 MAX_BODY_BYTES = 1024 * 1024
 _MAX_BEGINNING = 8000  # characters of an initiation: it goes into addresses
+_BEGINNING = {*LTI13_INIT_LOGIN_REQUEST_ARGS, "client_id", "lti_message_hint", "lti_deployment_id"}
 _MAX_FIELDS = 500
 _STATE = re.compile(r"[0-9a-f]{32}")
 _PROBE = "mydocker-frame"
@@ -145,7 +146,7 @@ class LtiHandler(DoorHandler):
     def query(self) -> list[tuple[str, str]]:
         return _pairs(self.request.query)
 
-    def address(self, path: str, **query: str) -> str:
+    def address(self, path: str, /, **query: str) -> str:
         """An address of this door, as a path of the hub."""
         return f"{self.hub.base_url}lti/{path}" + (f"?{urlencode(query)}" if query else "")
 
@@ -245,14 +246,14 @@ class LoginHandler(FormHandler):
     async def post(self) -> None:
         await self._begin([*self.query(), *self.form()])
 
-    def _without_cookies(self, asked: dict[str, str]) -> str:
+    def _after_cookie(self, asked: dict[str, str]) -> str:
         """Where to look whether a frame keeps our cookies; empty where that was tried."""
         return self.address("begin", **asked)
 
     async def _begin(self, pairs: list[tuple[str, str]]) -> None:
         if sum(len(name) + len(value) for name, value in pairs) > _MAX_BEGINNING:
             raise Invalid("too-large", limit=_MAX_BEGINNING)
-        asked = _fields(pairs)
+        asked = {name: value for name, value in _fields(pairs).items() if name in _BEGINNING}
         platform = await self._platform(asked)
         if self.in_frame:
             if not self._may_frame(platform):
@@ -267,9 +268,9 @@ class LoginHandler(FormHandler):
                     httponly=True,
                     **cookie_site(self, framed=self.framed),
                 )
-                elsewhere = self._without_cookies(asked)
-                if elsewhere:
-                    self.redirect(elsewhere, status=303)
+                following = self._after_cookie(asked)
+                if 0 < len(following) <= _MAX_BEGINNING:
+                    self.redirect(following, status=303)
                 else:
                     await self._offer_window(asked, platform)
                 return
@@ -353,7 +354,7 @@ def _origins(platform: Platform) -> set[str]:
 class BeginHandler(LoginHandler):
     """`/lti/begin`: the same, after a cookie was set in a frame: is it there?"""
 
-    def _without_cookies(self, asked: dict[str, str]) -> str:
+    def _after_cookie(self, asked: dict[str, str]) -> str:
         return ""
 
 

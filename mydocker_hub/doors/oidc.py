@@ -69,7 +69,8 @@ class Kept(Generic[T]):
 
     async def renewed(self) -> T:
         """As `get`, from the provider itself unless it has been asked a moment ago."""
-        if self.value is None or time.monotonic() >= self._asked_at + _PAUSE_SECONDS:
+        rested = time.monotonic() >= self._asked_at + _PAUSE_SECONDS
+        if self.value is None or self._fetching is not None or rested:
             return await asyncio.shield(self._begin())
         return self.value
 

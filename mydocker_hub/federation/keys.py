@@ -3,8 +3,10 @@
 A change takes three steps with days between them, as identity providers read our metadata when they
 like: the next keys are shown beside those in use (`prepare_next`), then used (`use_next`), and what
 was used before can still decrypt until it is forgotten (`forget_old`). As a program
-(`python -m mydocker_hub.federation.keys FOLDER next|use|forget`) this module does them. The certificates only carry
-the keys; nothing else of them means anything (SAML V2.0 Metadata Interoperability Profile §2.6.1).
+(`python -m mydocker_hub.federation.keys FOLDER next|use|forget`) this module does them.
+
+The certificates only carry the keys; nothing else of them means anything (SAML V2.0 Metadata
+Interoperability Profile §2.6.1).
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def open_keys(folder: Path, hub_url: str) -> Keys:
     """The keys in `folder`; where there are none yet, they are made, in a second or two."""
     if not _set(folder, "current"):
         if following := _set(folder, "next"):  # a change was interrupted: finish it
-            following.rename(folder / "current")
+            _rename(following, folder / "current")
         else:
             _make(folder, "current", hub_url)
     return Keys(
@@ -98,7 +100,7 @@ def use_next(folder: Path) -> None:
     if _set(folder, "old"):
         raise Conflict(log_detail="forget the old keys first")
     (folder / "current").rename(folder / "old")
-    (folder / "next").rename(folder / "current")
+    _rename(folder / "next", folder / "current")
 
 
 def forget_old(folder: Path) -> None:
@@ -111,6 +113,15 @@ def forget_old(folder: Path) -> None:
 def _set(folder: Path, name: str) -> Path | None:
     path = folder / name
     return path if path.is_dir() else None
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a set, unless another process of ours has just done so."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
 
 
 def _pairs(folder: Path) -> Pairs:
@@ -128,7 +139,7 @@ def _make(folder: Path, name: str, hub_url: str) -> None:
             key, certificate = _make_pair(hub_url)
             _write(new / f"{use}.key", key)
             _write(new / f"{use}.crt", certificate)
-        new.rename(folder / name)
+        _rename(new, folder / name)
 
 
 def _make_pair(hub_url: str) -> tuple[bytes, bytes]:

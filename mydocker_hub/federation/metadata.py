@@ -13,7 +13,7 @@ import re
 import sqlite3
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -48,6 +48,9 @@ _SCOPE = re.compile(r"[a-z0-9][a-z0-9.-]{0,126}")  # Subject Identifier Attribut
 _LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ı": "i"})
 """What Unicode does not take apart."""
 
+_FORMAT = "1"
+"""Of the file; one of another format is read anew."""
+
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE idps (
@@ -59,7 +62,7 @@ CREATE TABLE idps (
     hidden INTEGER NOT NULL,
     valid_until REAL NOT NULL,
     fresh_until REAL NOT NULL,
-    created REAL NOT NULL
+    ends REAL NOT NULL, created REAL
 ) WITHOUT ROWID;
 CREATE TABLE documents (
     entity_id TEXT PRIMARY KEY,
@@ -109,7 +112,7 @@ class About:
     source: str
     fingerprint: str
     valid_until: datetime
-    created: datetime
+    created: datetime | None
     loaded_at: datetime
     count: int
 
@@ -133,12 +136,24 @@ def may_enter(rules: settings.Federation, entity_id: str, scopes: frozenset[str]
     One line that says no is enough, as for each person (`identity.roles.check_institution`); one of
     several scopes that may enter is enough.
     """
-    by_name = [one.allow for one in rules.institutions if one.entity_id == entity_id]
-    by_scope = {one.scope.lower(): one.allow for one in rules.institutions if one.scope}
-    if not all(by_name):
-        return False
-    otherwise = bool(by_name) or rules.others_may_enter
-    return any(by_scope.get(scope, otherwise) for scope in scopes) if scopes else otherwise
+    return _admission(rules)(entity_id, scopes)
+
+
+def _admission(rules: settings.Federation) -> Callable[[str, frozenset[str]], bool]:
+    """`may_enter` for many: the lines of the configuration are looked through once."""
+    by_name: dict[str, bool] = {}
+    by_scope: dict[str, bool] = {}
+    for one in rules.institutions:
+        lines, name = (by_name, one.entity_id) if one.entity_id else (by_scope, one.scope.lower())
+        lines[name] = lines.get(name, True) and one.allow
+
+    def may(entity_id: str, scopes: frozenset[str]) -> bool:
+        otherwise = by_name.get(entity_id, rules.others_may_enter)
+        if not otherwise and entity_id in by_name:
+            return False
+        return any(by_scope.get(scope, otherwise) for scope in scopes) if scopes else otherwise
+
+    return may
 
 
 class MetadataStore:
@@ -148,6 +163,7 @@ class MetadataStore:
     def __init__(self, folder: Path, rules: settings.Federation) -> None:
         self._rules = rules
         self._file = folder / "institutions.sqlite"
+        self._may_enter = _admission(rules)
         self.source = source_of(rules.metadata)
 
     def about(self) -> About | None:
@@ -220,9 +236,7 @@ class MetadataStore:
             connection.create_function(
                 "may_enter",
                 2,
-                lambda entity_id, scopes: may_enter(
-                    self._rules, entity_id, frozenset(scopes.split())
-                ),
+                lambda entity_id, scopes: self._may_enter(entity_id, frozenset(scopes.split())),
                 deterministic=True,
             )
             matching = [
@@ -256,11 +270,8 @@ class MetadataStore:
         signed = self._verify(file, now)
         with self._reading() as connection:
             before = _read_about(connection) if connection is not None else None
-        if before is not None and self._usable(before) and signed.created < before.created:
-            raise MetadataInvalid(
-                f"it is older ({signed.created:%Y-%m-%d %H:%M} UTC) "
-                f"than the copy in use ({before.created:%Y-%m-%d %H:%M} UTC)"
-            )
+        if before is not None and self._usable(before):
+            _check_age(signed, before.created, before.valid_until)
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix="institutions-", dir=self._file.parent)
         os.close(handle)
@@ -273,7 +284,7 @@ class MetadataStore:
                 connection.execute("BEGIN")
                 count = 0
                 for idp, keywords in entities(file, signed):
-                    count += _write(connection, idp, keywords, signed.created)
+                    count += _write(connection, idp, keywords, signed)
                 if not count:
                     raise MetadataInvalid("there is no identity provider in it")
                 about = About(
@@ -313,13 +324,14 @@ class MetadataStore:
         idp = replace(idp, fresh_until=min(now + fresh, idp.valid_until))
         with self._writing(signed.fingerprint) as connection:
             before = connection.execute(
-                "SELECT created FROM idps WHERE entity_id = ? AND valid_until > ?",
+                "SELECT created, ends FROM idps WHERE entity_id = ? AND valid_until > ?",
                 (entity_id, now.timestamp()),
             ).fetchone()
-            if before is not None and signed.created.timestamp() < before[0]:
-                raise MetadataInvalid("it is older than the copy in use")
+            if before is not None:
+                created, ends = (one and datetime.fromtimestamp(one, UTC) for one in before)
+                _check_age(signed, created, ends)
             _delete(connection, entity_id)
-            _write(connection, idp, keywords, signed.created)
+            _write(connection, idp, keywords, signed)
             _count(connection)
         return idp
 
@@ -373,7 +385,7 @@ class MetadataStore:
                         source=self.source,
                         fingerprint=fingerprint,
                         valid_until=FOR_EVER,  # each entity has its own
-                        created=_now(),
+                        created=None,
                         loaded_at=_now(),
                         count=0,
                     ),
@@ -384,6 +396,21 @@ class MetadataStore:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+
+def _check_age(signed: Signed, created: datetime | None, valid_until: datetime) -> None:
+    """Refuse a document that is older than the copy in use. Raises `MetadataInvalid`.
+
+    Where one of the two does not say when it was made, the dates when they end have to tell.
+    """
+    new, old = signed.created, created
+    if new is None or old is None:
+        new, old = signed.valid_until, valid_until
+    if new < old:
+        raise MetadataInvalid(
+            f"it is older ({new:%Y-%m-%d %H:%M} UTC) "
+            f"than the copy in use ({old:%Y-%m-%d %H:%M} UTC)"
+        )
 
 
 def source_of(metadata: settings.Metadata) -> str:
@@ -575,10 +602,10 @@ def _count(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE about SET value = (SELECT count(*) FROM idps) WHERE name = 'count'")
 
 
-def _write(connection: sqlite3.Connection, idp: Idp, keywords: str, created: datetime) -> int:
+def _write(connection: sqlite3.Connection, idp: Idp, keywords: str, signed: Signed) -> int:
     """1, or 0 where there is one of that name already: the first counts."""
     written = connection.execute(
-        "INSERT OR IGNORE INTO idps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO idps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             idp.entity_id,
             idp.name.fr,
@@ -590,7 +617,8 @@ def _write(connection: sqlite3.Connection, idp: Idp, keywords: str, created: dat
             idp.hidden,
             idp.valid_until.timestamp(),
             idp.fresh_until.timestamp(),
-            created.timestamp(),
+            signed.valid_until.timestamp(),
+            signed.created and signed.created.timestamp(),
         ),
     ).rowcount
     if written:
@@ -606,7 +634,8 @@ def _write_about(connection: sqlite3.Connection, about: About) -> None:
         "INSERT INTO about VALUES (?, ?)",
         [
             (name, value.isoformat() if isinstance(value, datetime) else str(value))
-            for name, value in asdict(about).items()
+            for name, value in {"format": _FORMAT, **asdict(about)}.items()
+            if value is not None
         ],
     )
 
@@ -615,11 +644,13 @@ def _read_about(connection: sqlite3.Connection) -> About | None:
     """None for a file that is damaged, or of another version of ours."""
     with suppress(sqlite3.DatabaseError, KeyError, ValueError):
         values = dict(connection.execute("SELECT name, value FROM about"))
+        if values["format"] != _FORMAT:
+            return None
         return About(
             source=values["source"],
             fingerprint=values["fingerprint"],
             valid_until=datetime.fromisoformat(values["valid_until"]),
-            created=datetime.fromisoformat(values["created"]),
+            created=signedmetadata.instant(values.get("created")),
             loaded_at=datetime.fromisoformat(values["loaded_at"]),
             count=int(values["count"]),
         )

@@ -112,6 +112,7 @@ class Federation:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = MetadataStore(self.folder, self.rules)
         self._task: asyncio.Task[None] | None = None
+        self._pause = float(_RETRY_SECONDS)
         self._status = Status(source=self.store.source)
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._asked: dict[str, asyncio.Task[Idp]] = {}
@@ -183,14 +184,14 @@ class Federation:
             good = True
         about = await asyncio.to_thread(self.store.about)
         now = _now()
-        wait = self._wait(good)
+        self._pause = self._wait(good)
         self._status = Status(
             source=self.store.source,
             count=about.count if about else 0,
             valid_until=_text(about.valid_until) if about and not mdq else "",
             last_success=_text(now) if good else self._status.last_success,
             last_try=_text(now),
-            next_try=_text(now + timedelta(seconds=wait)),
+            next_try=_text(now + timedelta(seconds=self._pause)),
             error="" if good else outcome,
         )
         await asyncio.to_thread(self._write_status)
@@ -214,12 +215,11 @@ class Federation:
 
     async def _refresh_for_ever(self) -> None:
         while True:
-            good = False
             try:
-                good = await self.refresh()
+                await self.refresh()
             except Exception:
                 log.exception("federation: the metadata could not be refreshed")
-            await asyncio.sleep(self._wait(good))
+            await asyncio.sleep(self._pause)
 
     def _wait(self, good: bool) -> float:
         seconds = self.rules.metadata.refresh_seconds

@@ -74,9 +74,8 @@ class Signed:
     tag: str
     id: str
     valid_until: datetime
-    created: datetime
-    """When the federation made it (mdrpi:PublicationInfo), or `valid_until` where it is not said:
-    only for comparing two documents of one federation."""
+    created: datetime | None
+    """When the federation made it (mdrpi:PublicationInfo), where it says so."""
     fingerprint: str
     """Of the certificate that verified it."""
     cache_seconds: int | None
@@ -111,7 +110,7 @@ def verify(
         tag=root.tag,
         id=identifier,
         valid_until=valid_until,
-        created=created or valid_until,
+        created=created,
         fingerprint=fingerprint,
         cache_seconds=_seconds(root.get("cacheDuration")),
     )

@@ -123,7 +123,7 @@ class Verified:
 def verify(token: object, keys: Sequence[SigningKey], provider: OpenIdProvider) -> Verified:
     """Check the signature of an ID token (RFC 7515 §5.2).
 
-    Raises `Refused`, and `UnknownKey` where none of `keys` is the one that the token names.
+    Raises `Refused`, and `UnknownKey` where none of `keys` has made the signature.
     """
     if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS:
         raise _invalid(provider, "no ID token, or one beyond all measure")
@@ -142,12 +142,20 @@ def verify(token: object, keys: Sequence[SigningKey], provider: OpenIdProvider) 
     for key in fitting:
         try:
             payload = jwt.PyJWS().decode(token, key.key, algorithms=[algorithm])
-            claims = json.loads(payload)
-        except (jwt.PyJWTError, ValueError, RecursionError):
+        except (jwt.PyJWTError, ValueError):
             continue
-        if isinstance(claims, dict):
-            return Verified(algorithm, claims)
-    raise _invalid(provider, f"signature, {algorithm}")
+        return Verified(algorithm, _object(payload, provider))
+    raise UnknownKey  # the provider may have a new one under the same name
+
+
+def _object(payload: bytes, provider: OpenIdProvider) -> dict[str, Any]:
+    try:
+        claims = json.loads(payload)
+    except (ValueError, RecursionError):
+        claims = None
+    if not isinstance(claims, dict):
+        raise _invalid(provider, "the payload is no JSON object")
+    return claims
 
 
 # --- claims --------------------------------------------------------------------------------------

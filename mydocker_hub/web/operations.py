@@ -110,6 +110,7 @@ def openapi(
     references, definitions = models_json_schema(
         list(dict.fromkeys(models)), ref_template="#/components/schemas/{model}"
     )
+    _accept_repetition(definitions)
     paths: dict[str, Any] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(
@@ -207,6 +208,18 @@ def _path_parameter(name: str) -> dict[str, Any]:
             "maxLength": _EXAMPLE_LIMITS[name],
         },
     }
+
+
+def _accept_repetition(schema: Any) -> None:
+    """Say what is so: what comes twice for a set is taken once."""
+    if isinstance(schema, dict):
+        if schema.get("uniqueItems") is True:
+            del schema["uniqueItems"]
+        for value in schema.values():
+            _accept_repetition(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _accept_repetition(value)
 
 
 def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:

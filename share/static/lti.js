@@ -34,9 +34,8 @@ for (const field of document.querySelectorAll("[data-filter]")) {
   field.addEventListener("input", () => {
     const words = plain(field.value).split(/\s+/);
     for (const item of items) {
-      const text = plain(item.dataset.text);
       const chosen = item.querySelector("input:checked");
-      item.hidden = !chosen && !words.every((word) => text.includes(word));
+      item.hidden = !chosen && !words.every((word) => item.dataset.text.includes(word));
     }
   });
 }

@@ -240,7 +240,7 @@ def test_each_refusal_has_a_sentence(window, world, lang) -> None:
     for user, idp, code, words in (
         ("nobody", world.univ_a, "sign-in-no-identifier", "subject-id"),
         ("mallory", world.univ_a, "sign-in-foreign-scope", ""),
-        ("alice", world.late, "sign-in-clock", "10"),
+        ("alice", world.late, "sign-in-clock", "minutes"),
     ):
         visitor = window(lang=lang)
         visitor.open(world.login_path(idp))

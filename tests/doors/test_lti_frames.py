@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from mydocker_hub.identity.lti13 import CLAIM
 from mydocker_hub.identity.platform import Platform
@@ -130,32 +131,28 @@ def token(hub: RunningHub, issuer: str, nonce: str) -> str:
     return jwt.encode(claims, SIGNING, "RS256", headers={"kid": "k"})
 
 
-@pytest.fixture(
-    scope="module",
-    params=[[], ["--test-third-party-cookie-phaseout"]],
-    ids=["third-party cookies allowed", "third-party cookies blocked"],
-)
-def chromium(request: pytest.FixtureRequest, platforms: int) -> Iterator[Browser]:
+@pytest.fixture(params=[0, 1], ids=["third-party cookies allowed", "third-party cookies blocked"])
+def page(request: pytest.FixtureRequest, platforms: int, tmp_path: Path) -> Iterator[Page]:
+    profile = tmp_path / "Default"
+    profile.mkdir()
+    # Without it this depends on how Chromium was built.
+    preferences = {"profile": {"cookie_controls_mode": request.param}}
+    (profile / "Preferences").write_text(json.dumps(preferences))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path,
             executable_path=shutil.which("chromium"),
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
                 f"--host-resolver-rules=MAP *.example 127.0.0.1:{platforms}",
-                *request.param,
             ],
+            locale="en-GB",
+            ignore_https_errors=True,
         )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context(locale="en-GB", ignore_https_errors=True)
-    context.set_default_timeout(20_000)
-    yield context.new_page()
-    context.close()
+        context.set_default_timeout(20_000)
+        yield context.pages[0]
+        context.close()
 
 
 def test_an_activity_works_inside_the_frame(page: Page) -> None:

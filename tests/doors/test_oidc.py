@@ -517,6 +517,16 @@ async def test_new_keys_are_found_but_not_at_every_request(
     assert op.count("/jwks") == 2
 
 
+async def test_a_new_key_under_the_old_name(op: ForgingOp, client: oidc.Client) -> None:
+    await sign_in(client)
+    op.sign = lambda claims: jwt.encode(claims, rsa_key(1), "RS256", headers={"kid": "k1"})
+    make_old(client.keys, 60)
+    assert (await refusal(client)).code == INVALID
+    op.keys = [public_jwk(rsa_key(1), "k1")]
+    make_old(client.keys, 60)
+    assert await sign_in(client)
+
+
 async def test_unknown_keys_while_the_key_set_is_out_of_reach(
     op: ForgingOp, client: oidc.Client
 ) -> None:

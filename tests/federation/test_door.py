@@ -398,7 +398,7 @@ async def test_discovery_service(make_hub: Any, peers: tuple[Peer, Peer]) -> Non
     # a sign-in that is under way is not one that chooses
     url = await hub.begin(session, peers[0].entity_id)
     assert url
-    name = next(c for c in session.cookies.keys() if c.startswith("mydocker-sign-in-"))
+    name = next(c.name for c in session.cookies if c.name.startswith("mydocker-sign-in-"))
     attempt = name.removeprefix("mydocker-sign-in-")
     crossed = await hub.get(session, f"saml/disco?attempt={attempt}&entityID={peers[1].entity_id}")
     assert code_of(crossed) == "sign-in-other-browser"

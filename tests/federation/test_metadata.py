@@ -6,11 +6,13 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from mydocker_hub.domain.environment import Text
@@ -37,6 +39,8 @@ pytestmark = pytest.mark.peers
 
 A = "https://idp.univ-a.example/idp"
 DAY = timedelta(days=1)
+LOGO = '<mdui:Logo height="{1}" width="80">{0}</mdui:Logo>'
+SMALL = "https://idp.univ-a.example/small.png"
 
 
 class World:
@@ -316,6 +320,58 @@ def test_older_where_only_the_dates_tell(world: World) -> None:
     assert "older" in world.refused(earlier)
 
 
+def test_a_federation_that_begins_to_say_when_it_made_them(world: World) -> None:
+    world.load(world.signer.sign(aggregate(entity("univ-a"), valid=5 * DAY)))
+    world.load(world.signer.sign(aggregate(entity("univ-a"), valid=6 * DAY, created=-DAY)))
+    # from then on that counts: they may become valid for a shorter time
+    world.load(world.signer.sign(aggregate(entity("univ-a"), valid=3 * DAY, created=-DAY / 2)))
+    earlier = world.signer.sign(aggregate(entity("univ-a"), valid=9 * DAY, created=-DAY))
+    assert "older" in world.refused(earlier)
+
+
+@pytest.fixture(scope="module")
+def signed_document(federation_key: Signer) -> bytes:
+    return federation_key.sign(
+        aggregate(
+            entity("univ-a", fr="Été", logo=LOGO.format(SMALL, 40), categories=("x",)),
+            created=-DAY,
+        )
+    )
+
+
+@settings_of_hypothesis(max_examples=100, deadline=None)
+@given(place=st.floats(0, 1), cut=st.integers(0, 20), put=st.binary(max_size=20))
+def test_damaged_documents(
+    place: float,
+    cut: int,
+    put: bytes,
+    signed_document: bytes,
+    federation_key: Signer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    start = int(place * len(signed_document))
+    file = tmp_path_factory.getbasetemp() / "damaged.xml"
+    file.write_bytes(signed_document[:start] + put + signed_document[start + cut :])
+    now = datetime.now(UTC)
+    signed = signedmetadata.Signed(
+        tag=f"{{{MD}}}EntitiesDescriptor",
+        id="all",
+        valid_until=now + DAY,
+        created=now,
+        fingerprint="",
+        cache_seconds=None,
+    )
+    with suppress(MetadataInvalid):  # and nothing else
+        list(metadata.entities(file, signed))
+    with suppress(MetadataInvalid):
+        signedmetadata.verify(
+            file, fingerprints=(federation_key.fingerprint,), certificate_file=None, now=now
+        )
+        # what is still right says the same
+        [(idp, _)] = metadata.entities(file, signed)
+        assert (idp.entity_id, idp.name.fr, idp.logo) == (A, "Été", SMALL)
+
+
 def test_expires(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.load_signed(entity("univ-a"))
     later = datetime.now(UTC) + WEEK + DAY
@@ -518,10 +574,6 @@ def test_what_is_no_identity_provider_is_passed_over(world: World) -> None:
     assert world.idp().sso_url == "https://idp.univ-a.example/sso"  # the first counts
 
 
-LOGO = '<mdui:Logo height="{1}" width="80">{0}</mdui:Logo>'
-SMALL = "https://idp.univ-a.example/small.png"
-
-
 @pytest.mark.parametrize(
     ("logos", "taken"),
     [
@@ -650,6 +702,8 @@ def test_fold_is_stable(text: str) -> None:
         ([{"scope": "a.fr", "allow": False}, {"entity_id": A}], False, {"a.fr"}, False),
         ([{"scope": "a.fr", "allow": False}, {"entity_id": A}], False, {"a.fr", "b.fr"}, True),
         ([{"entity_id": A}], False, set(), True),
+        ([{"entity_id": A}, {"entity_id": A, "allow": False}], True, {"a.fr"}, False),
+        ([{"scope": "a.fr", "allow": False}, {"scope": "A.fr"}], True, {"a.fr"}, False),
         ([{"scope": "a.fr"}, {"entity_id": A, "allow": False}], True, {"a.fr"}, False),
     ],
 )
@@ -696,8 +750,14 @@ def test_settings_of_the_sources() -> None:
     assert len(sources) == 3
 
 
-def test_a_database_of_another_version_is_as_none(world: World) -> None:
-    (world.folder / "saml").mkdir()
+def test_a_file_of_another_format_is_as_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.load_signed(entity("univ-a"))
+    monkeypatch.setattr(metadata, "_FORMAT", "2")
+    assert world.store.about() is None
+    world.load_signed(entity("univ-a"))
+    assert world.idp().entity_id == A
+    monkeypatch.undo()
+    (world.folder / "saml" / "institutions.sqlite").unlink()
     with sqlite3.connect(world.folder / "saml" / "institutions.sqlite") as connection:
         connection.execute("CREATE TABLE about (name TEXT, other TEXT)")
     connection.close()

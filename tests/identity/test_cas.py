@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -162,6 +162,7 @@ def test_letter_case_of_users(user: str, identifier: str) -> None:
     assert claims.identifiers == (("user", identifier),)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_two_people_never_become_one(one: str, other: str) -> None:
     """Unless A to Z is all that tells them apart."""
@@ -230,6 +231,7 @@ def element(tree: Any) -> etree._Element:
     return made
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["authenticationSuccess", "authenticationFailure"]), st.lists(trees))
 def test_whatever_is_answered_can_be_shown(kind: str, children: Any) -> None:
     root = element(("serviceResponse", []))
@@ -243,6 +245,7 @@ def test_whatever_is_answered_can_be_shown(kind: str, children: Any) -> None:
         assert all(text.isprintable() for text in (claims.mail, *claims.affiliations))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_reading(body: bytes) -> None:
     assert cas.read(body) is None

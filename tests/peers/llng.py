@@ -20,6 +20,7 @@ from urllib.parse import urljoin
 
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
+from lxml import etree
 
 from ..conftest import free_ports
 from .forms import form
@@ -96,6 +97,17 @@ def start_llng(
             metadata=requests.get(f"{url}/saml/metadata/idp", timeout=30).content,
             process=process,
         )
+
+
+def with_scope(metadata: bytes, scope: str = "univ-llng.example") -> bytes:
+    """Its metadata as a federation publishes them, which knows for whom it speaks."""
+    root = etree.fromstring(metadata)
+    extensions = root.find("{*}IDPSSODescriptor/{*}Extensions")
+    if extensions is None:
+        extensions = etree.Element("{urn:oasis:names:tc:SAML:2.0:metadata}Extensions")
+        root.find("{*}IDPSSODescriptor").insert(0, extensions)
+    etree.SubElement(extensions, "{urn:mace:shibboleth:metadata:1.0}Scope").text = scope
+    return etree.tostring(root)
 
 
 def log_in(session: requests.Session, url: str, user: str) -> requests.Response:

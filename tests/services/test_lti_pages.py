@@ -604,7 +604,7 @@ def course(hub: RunningHub, lab: str) -> Any:
 def row_of(page: requests.Response, name: str) -> str:
     """What the list says of somebody."""
     rows = re.findall(r"<tr>(.*?)</tr>", page.text, re.DOTALL)
-    (row,) = [row for row in rows if name in row]
+    (row,) = [row for row in rows if name.casefold() in row.casefold()]
     return " ".join(re.sub("<[^>]+>", " ", row).split())
 
 

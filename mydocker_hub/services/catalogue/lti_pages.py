@@ -543,6 +543,7 @@ class ChoosePage(LtiPage):
             chosen=chosen or set(),
             wrong=chosen is not None,
             most=most,
+            search_text=reading.search_text,
             address=f"{self.addresses.service_prefix}lti/choose/{choice_id}",
         )
 

@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Lemonldap::NG::Portal::Main;
+use Plack::Builder;
 
 my $run  = $ENV{LLNG_RUN};
 my $url  = "http://127.0.0.1:$ENV{LLNG_PORT}";
@@ -69,7 +70,7 @@ if (my $service = $ENV{LLNG_CAS_SERVICE}) {
     );
 }
 
-Lemonldap::NG::Portal::Main->run({
+my $portal = Lemonldap::NG::Portal::Main->run({
     configStorage        => { type => 'File', dirName => "$run/conf" },
     logLevel             => 'info',
     domain               => '127.0.0.1',
@@ -166,3 +167,12 @@ Lemonldap::NG::Portal::Main->run({
 
     %cas,
 });
+
+# What is not the portal's: it would take pictures for pages, and forget what it was asked.
+builder {
+    enable 'Static',
+      path => sub { s{^/static/}{} },
+      root => '/usr/share/lemonldap-ng/portal/htdocs/static';
+    mount '/favicon.ico' => sub { [ 204, [], [] ] };
+    mount '/'            => $portal;
+};
