@@ -6,7 +6,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from cryptography import x509
 
 from .federation import signedmetadata, sp
 from .federation.refresh import folder_of, read_status
-from .identity.settings import SignInSettings
+from .identity.settings import Place, SignInSettings
 
 _TIMEOUT_SECONDS = 10
 _LARGEST_ANSWER = 1024 * 1024
@@ -30,15 +29,6 @@ class Line(NamedTuple):
 
     good: bool
     text: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the federation's functions need to know of the hub (`federation.refresh.Site`)."""
-
-    settings: SignInSettings
-    state: Path
-    hub_url: str
 
 
 def check(place: Place, now: datetime) -> Iterator[Line]:

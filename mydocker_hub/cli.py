@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import __version__, cataloguefile, checks
+from . import __version__, cataloguefile, peoplecli
 from .domain.errors import Invalid, MydockerError
 from .domain.people import Person, Role
-from .federation import sp
+from .identity.settings import Place
 from .identity.settings import load as load_settings
 from .share import share_path
 from .store import editing
@@ -99,6 +99,8 @@ def database_upgrade(options: Any) -> None:
 
 def check_sign_in(options: Any) -> int:
     """Print the findings; 1 where one of them wants something done."""
+    from . import checks  # a second of pysaml2, for these commands alone
+
     findings = list(checks.check(_place(options), datetime.now(UTC)))
     for finding in findings:
         print(f"{'ok ' if finding.good else '!! '} {finding.text}")
@@ -106,34 +108,42 @@ def check_sign_in(options: Any) -> int:
 
 
 def saml_metadata(options: Any) -> None:
+    from .federation import sp
+
     sys.stdout.buffer.write(sp.own_metadata(_in_federation(options)))
 
 
 def saml_next_key(options: Any) -> None:
+    from .federation import sp
+
     sp.prepare_next_key(_in_federation(options))
     print("the next keys are in our metadata now: give the federation some days to read them")
 
 
 def saml_use_key(options: Any) -> None:
+    from .federation import sp
+
     sp.use_next_key(_in_federation(options))
-    print("the next keys are in use; those of before can still decrypt: restart the hub")
+    print("the next keys are in use; those of before can still decrypt")
 
 
 def saml_forget_key(options: Any) -> None:
+    from .federation import sp
+
     sp.forget_old_key(_in_federation(options))
-    print("the keys of before are gone: restart the hub")
+    print("the keys of before are gone")
 
 
-def _in_federation(options: Any) -> checks.Place:
+def _in_federation(options: Any) -> Place:
     place = _place(options)
     if place.settings.federation is None:
         raise Invalid(problems=[(options.sign_in, "no federation is configured here")])
     return place
 
 
-def _place(options: Any) -> checks.Place:
+def _place(options: Any) -> Place:
     """What the federation's functions work on, as the hub has it."""
-    return checks.Place(
+    return Place(
         settings=load_settings(Path(options.sign_in)),
         state=_state(),
         hub_url=f"{options.public_url.rstrip('/')}{options.base_url.rstrip('/')}/hub/",
@@ -223,6 +233,14 @@ def _parser() -> argparse.ArgumentParser:
             help="as in hubconfig.install; default: $MYDOCKER_PUBLIC_URL",
         )
         command.add_argument("--base-url", default="/", metavar="PATH", help="the hub's path")
+
+    peoplecli.add_to(
+        commands,
+        state=_state(),
+        sign_in=os.environ.get("MYDOCKER_SIGN_IN_FILE") or str(_state() / "sign-in.yaml"),
+        database=_default_database(),
+        public_url=os.environ.get("MYDOCKER_PUBLIC_URL", "http://localhost:8000"),
+    )
 
     for command in (import_, export, upgrade):
         command.add_argument(

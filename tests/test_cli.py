@@ -252,7 +252,7 @@ def test_something_else_than_a_database(call, file) -> None:
 
 
 @pytest.mark.peers
-def test_our_metadata_and_a_change_of_keys(call, tmp_path: Path, monkeypatch) -> None:
+def test_our_metadata_and_a_change_of_keys(call, tmp_path: Path) -> None:
     fingerprint = ":".join(["AB"] * 32)
     (tmp_path / "sign-in.yaml").write_text(
         "federation:\n  metadata:\n    url: http://127.0.0.1:9/idps.xml\n"
@@ -278,7 +278,7 @@ def test_our_metadata_and_a_change_of_keys(call, tmp_path: Path, monkeypatch) ->
     assert certificates() == both - first
 
 
-def test_check_says_what_to_do(call, tmp_path: Path, monkeypatch) -> None:
+def test_check_says_what_to_do(call, tmp_path: Path) -> None:
     (port,) = free_ports(1)  # where nobody answers
     secret = tmp_path / "secret"
     secret.write_text("x")
@@ -295,7 +295,7 @@ def test_check_says_what_to_do(call, tmp_path: Path, monkeypatch) -> None:
     assert f"ok  campus: {secret} is for its owner alone" in call("check").out
 
 
-def test_check_without_a_file_names_it(call, tmp_path: Path, monkeypatch) -> None:
+def test_check_without_a_file_names_it(call, tmp_path: Path) -> None:
     done = call("check")
     assert done.status == 1
     assert f"{tmp_path / 'sign-in.yaml'}" in done.err

@@ -111,8 +111,8 @@ def test_environment_variables() -> None:
 
 
 def test_commands() -> None:
-    text = (OPERATORS / "catalogue.md").read_text()
-    documented = re.findall(r"^\| `(mydocker-hub [a-z ]+)", text, re.MULTILINE)
+    text = "".join((OPERATORS / page).read_text() for page in ("catalogue.md", "sign-in.md"))
+    documented = re.findall(r"^\| `(mydocker-hub [a-z -]+)", text, re.MULTILINE)
     assert sorted(name.strip() for name in documented) == sorted(commands(cli._parser()))
     assert all(option in text for option in options(cli._parser()))
 

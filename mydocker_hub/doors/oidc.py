@@ -182,7 +182,7 @@ class BackChannel(GenericOAuthenticator):
         raise outside.unavailable(self._provider.title, where)
 
     async def tokens(self, code: str, redirect_uri: str, verifier: str) -> dict[str, Any]:
-        """Exchange a code (RFC 6749 §4.1.3): `access_token` and `id_token`, both strings."""
+        """Exchange a code (RFC 6749 §4.1.3): the answer, with an `access_token`."""
         params = {
             "grant_type": "authorization_code",
             "code": code,
@@ -201,10 +201,6 @@ class BackChannel(GenericOAuthenticator):
         if not isinstance(access_token, str) or not access_token.isascii():
             raise self._invalid("access_token")
         return tokens
-
-    async def userinfo(self, tokens: dict[str, Any]) -> dict[str, Any]:
-        """What the userinfo endpoint says; nothing where the provider has none."""
-        return await self.token_to_user(tokens) if self.userdata_url else {}
 
     def _invalid(self, log_detail: str) -> Refused:
         return Refused(
@@ -288,8 +284,9 @@ class Client:
             self.provider.name,
             checked.ahead.total_seconds(),
         )
-        userinfo = await channel.userinfo(tokens)
-        if userinfo:
+        userinfo = {}
+        if metadata.userinfo_endpoint:
+            userinfo = await channel.token_to_user(tokens)
             oidc.check_userinfo(userinfo, checked.subject, self.provider)
         return oidc.claims(self.provider, checked.subject, verified.claims, userinfo)
 

@@ -2,8 +2,7 @@
 
 A change takes three steps with days between them, as identity providers read our metadata when they
 like: the next keys are shown beside those in use (`prepare_next`), then used (`use_next`), and what
-was used before can still decrypt until it is forgotten (`forget_old`). As a program
-(`python -m mydocker_hub.federation.keys FOLDER next|use|forget`) this module does them.
+was used before can still decrypt until it is forgotten (`forget_old`).
 
 The certificates only carry the keys; nothing else of them means anything (SAML V2.0 Metadata
 Interoperability Profile §2.6.1).
@@ -11,7 +10,6 @@ Interoperability Profile §2.6.1).
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -25,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from ..domain.errors import Conflict, MydockerError, NotFound
+from ..domain.errors import Invalid
 
 BITS = 3072
 _LASTS = timedelta(days=3653)
@@ -85,28 +83,28 @@ def open_keys(folder: Path, hub_url: str) -> Keys:
 
 
 def prepare_next(folder: Path, hub_url: str) -> None:
-    """Make the next keys, which our metadata then show beside those in use. Raises `Conflict`."""
+    """Make the next keys, which our metadata then show beside those in use. Raises `Invalid`."""
     open_keys(folder, hub_url)
     if _set(folder, "next"):
-        raise Conflict(log_detail="there are next keys already")
+        raise Invalid(detail="there are next keys already")
     _make(folder, "next", hub_url)
 
 
 def use_next(folder: Path) -> None:
-    """Sign with the next keys from now on. Raises `NotFound` where none were prepared, `Conflict`
-    where those of the change before were not forgotten yet."""
+    """Sign with the next keys from now on. Raises `Invalid` where none were prepared, or those of
+    the change before were not forgotten yet."""
     if not _set(folder, "next"):
-        raise NotFound(log_detail="no next keys were prepared")
+        raise Invalid(detail="no next keys were prepared")
     if _set(folder, "old"):
-        raise Conflict(log_detail="forget the old keys first")
+        raise Invalid(detail="forget the old keys first")
     (folder / "current").rename(folder / "old")
     _rename(folder / "next", folder / "current")
 
 
 def forget_old(folder: Path) -> None:
-    """Delete the keys that were used before. Raises `NotFound`."""
+    """Delete the keys that were used before. Raises `Invalid`."""
     if not _set(folder, "old"):
-        raise NotFound(log_detail="there are no old keys")
+        raise Invalid(detail="there are no old keys")
     shutil.rmtree(folder / "old")
 
 
@@ -170,33 +168,3 @@ def _make_pair(hub_url: str) -> tuple[bytes, bytes]:
 def _write(file: Path, content: bytes) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
         opened.write(content)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m mydocker_hub.federation.keys", description=__doc__)
-    parser.add_argument("folder", type=Path, help="`saml/keys` in the hub's state folder")
-    parser.add_argument("step", choices=["next", "use", "forget"])
-    options = parser.parse_args()
-    if not _set(options.folder, "current"):
-        parser.error(f"there are no keys in {options.folder}: the hub makes them when it starts")
-    try:
-        if options.step == "next":
-            prepare_next(options.folder, f"https://{_host(options.folder)}/")
-        elif options.step == "use":
-            use_next(options.folder)
-        else:
-            forget_old(options.folder)
-    except MydockerError as error:
-        parser.error(error.log_detail)
-
-
-def _host(folder: Path) -> str:
-    """The host that the certificate in use is for."""
-    pair = _pairs(folder / "current").signing
-    certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
-    [name] = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(name.value)
-
-
-if __name__ == "__main__":
-    main()

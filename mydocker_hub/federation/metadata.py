@@ -148,9 +148,9 @@ def _admission(rules: settings.Federation) -> Callable[[str, frozenset[str]], bo
         lines[name] = lines.get(name, True) and one.allow
 
     def may(entity_id: str, scopes: frozenset[str]) -> bool:
-        otherwise = by_name.get(entity_id, rules.others_may_enter)
-        if not otherwise and entity_id in by_name:
+        if by_name.get(entity_id) is False:
             return False
+        otherwise = entity_id in by_name or rules.others_may_enter
         return any(by_scope.get(scope, otherwise) for scope in scopes) if scopes else otherwise
 
     return may

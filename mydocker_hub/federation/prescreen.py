@@ -13,7 +13,6 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from lxml import etree
 
@@ -92,10 +91,8 @@ class Envelope:
     id: str
     issuer: str
     in_response_to: str
-    issued: datetime
     status: str = ""
     signed: bool = False
-    encrypted: bool = False
 
 
 def decode(sent: str, *, provider: Text | str) -> bytes:
@@ -277,8 +274,7 @@ def _signature(signature: etree._Element, signable: set[etree._Element]) -> None
 def _read(root: etree._Element, xml: bytes) -> Envelope:
     if root.get("Version") != "2.0":
         raise _UnfitError("not SAML 2.0")
-    issued = instant(root.get("IssueInstant", ""))
-    if issued is None:
+    if instant(root.get("IssueInstant", "")) is None:
         raise _UnfitError("no IssueInstant")
     issuers = [
         *root.findall(f"{{{SAML}}}Issuer"),
@@ -294,10 +290,8 @@ def _read(root: etree._Element, xml: bytes) -> Envelope:
         id=root.get("ID", ""),
         issuer=issuer,
         in_response_to=root.get("InResponseTo", ""),
-        issued=issued,
         status=_status(root),
         signed=root.find(f"{{{DS}}}Signature") is not None,
-        encrypted=root.find(f"{{{SAML}}}EncryptedAssertion") is not None,
     )
 
 

@@ -48,7 +48,7 @@ _XMLSEC_SECONDS = 10
 _ANY_TIME_SECONDS = 100 * 366 * 86400  # of pysaml2's own tolerance: the times are judged here
 _LONGEST_MEMORY = timedelta(days=1)
 
-_REQUEST_ID = re.compile(r"_([0-9a-f]{32})([0-9a-f]{8,10})")
+_REQUEST_ID = re.compile(r"_([0-9a-f]{32})([0-9a-f]{8})")
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ def _verified(
     )
     if said.dropped:
         log.warning("federation: %s: left out %s", idp.entity_id, ", ".join(said.dropped))
-    left = asserted.times.not_on_or_after + site.settings.clock_tolerance - now
+    left = asserted.times.not_on_or_after - now + site.settings.clock_tolerance
     return Verified(
         claims=said.claims,
         in_response_to=asserted.in_response_to,
@@ -299,7 +299,7 @@ def _signed_assertion(
     answer.loads(envelope.xml.decode())  # checks the signature of the response, if it has one
     if bool(answer.response.signature) != envelope.signed:
         raise _InvalidError("two readers see two documents")
-    if answer.issuer() != idp.entity_id:
+    if (answer.issuer() or idp.entity_id) != idp.entity_id:  # it need not have one (§4.1.4.2)
         raise _InvalidError("the response has another issuer")
     answer.require_signature = not envelope.signed
     if answer.verify() is None:

@@ -84,18 +84,18 @@ def open_keys(site: Site) -> keys.Keys:
 
 
 def prepare_next_key(site: Site) -> None:
-    """First step of a change of keys: the next ones are in our metadata. Raises `Conflict`."""
+    """First step of a change of keys: the next ones are in our metadata. Raises `Invalid`."""
     keys.prepare_next(_key_folder(site), site.hub_url)
 
 
 def use_next_key(site: Site) -> None:
-    """Second step: the next keys are those in use. Raises `NotFound`, `Conflict`."""
+    """Second step: the next keys are those in use. Raises `Invalid`."""
     keys.use_next(_key_folder(site))
 
 
 def forget_old_key(site: Site) -> None:
     """Last step: what was encrypted for the keys of before can no longer be read. Raises
-    `NotFound`."""
+    `Invalid`."""
     keys.forget_old(_key_folder(site))
 
 

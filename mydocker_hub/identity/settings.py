@@ -6,6 +6,7 @@ where something cannot be right.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -228,6 +229,15 @@ class SignInSettings(Model):
             if names.count(name) > 1 or name in _RESERVED_NAMES:
                 raise ValueError(f"“{name}” is taken: give each provider a name of its own")
         return self
+
+
+@dataclass(frozen=True)
+class Place:
+    """A hub, as far as the federation's functions need to know it (`federation.refresh.Site`)."""
+
+    settings: SignInSettings
+    state: Path
+    hub_url: str
 
 
 def load(path: Path) -> SignInSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -112,8 +111,6 @@ def test_a_choice_goes_back_by_itself(hub: RunningHub, window, p13) -> None:
     page = opened.page
     every = page.locator("#environments > li")
     assert every.count() > 3
-    if folder := os.environ.get("LTI_SHOTS"):
-        page.screenshot(path=f"{folder}/choose.png", full_page=True)
     page.locator("#search").fill("PETIT")
     expect(every.filter(visible=True)).to_have_count(1)
     page.locator("#choose-tiny").check()

@@ -326,6 +326,7 @@ GONE = "sign-in-provider-unavailable"
         ),
         (lie(answers={"/me": (401, b"{}")}), GONE),
         (lie(answers={"/me": (200, b"not JSON")}), GONE),
+        (lie(answers={"/me": (200, b"{}")}), INVALID),
         (lie(answers={"/me": (307, b"")}), GONE),
         (lie(answers={"/jwks": (404, b"{}")}), GONE),
         (lie(answers={"/jwks": (200, b"<html>")}), GONE),
@@ -513,6 +514,17 @@ async def test_new_keys_are_found_but_not_at_every_request(
     make_old(client.keys, 60)
     assert await sign_in(client)
     assert op.count("/jwks") == 2
+    assert await sign_in(client)
+    assert op.count("/jwks") == 2
+
+
+async def test_new_keys_that_are_on_their_way_are_waited_for(
+    op: ForgingOp, client: oidc.Client
+) -> None:
+    await sign_in(client)
+    op.sign = lambda claims: jwt.encode(claims, rsa_key(1), "RS256", headers={"kid": "k2"})
+    op.keys.append(public_jwk(rsa_key(1), "k2"))
+    make_old(client.keys, oidc.FRESH_SECONDS)
     assert await sign_in(client)
     assert op.count("/jwks") == 2
 

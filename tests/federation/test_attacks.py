@@ -299,6 +299,7 @@ def test_no_difference_between_decryption_and_signature(world: World, answer: An
         ({"method": "urn:oasis:names:tc:SAML:2.0:cm:holder-of-key"}, BAD),
         ({"in_response_to": "_unknown"}, "sign-in-other-browser"),
         ({"in_response_to": "_" + "ab" * 16}, "sign-in-other-browser"),
+        ({"in_response_to": "_" + "ab" * 16 + "f" * 10}, "sign-in-other-browser"),
         ({"assertion_issuer": "https://idp.univ-b.example/idp/shibboleth"}, BAD),
         ({"assertion_issuer": "https://idp.univ-c.example/idp/shibboleth"}, BAD),
     ],

@@ -6,12 +6,15 @@ import asyncio
 import base64
 import html
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -239,8 +242,30 @@ def code_of(page: requests.Response) -> str:
     return found.group()
 
 
+@contextmanager
+def listening() -> Iterator[StringIO]:
+    """What a started hub logs, its libraries too; not what the browser's library does."""
+    text = StringIO()
+    handler = logging.StreamHandler(text)
+    loggers = [logging.getLogger(name) for name in ("JupyterHub", "mydocker_hub", "saml2")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers[:2]:
+        logger.setLevel(logging.DEBUG)
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield text
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 async def test_in_through_the_door(make_hub: Any, peers: tuple[Peer, Peer]) -> None:
     hub = await make_hub()
+    with listening() as hub_log:
+        await in_through_the_door(hub, peers, hub_log)
+
+
+async def in_through_the_door(hub: Hub, peers: tuple[Peer, Peer], hub_log: StringIO) -> None:
     for peer, user, scope in ((peers[0], "alice", "univ-a"), (peers[1], "bob", "univ-b")):
         session = requests.Session()
         answer = await sign_in(hub, session, peer, user, next="/hub/home")
@@ -254,6 +279,11 @@ async def test_in_through_the_door(make_hub: Any, peers: tuple[Peer, Peer]) -> N
         assert signed_in.claims.issuer == peer.entity_id
         assert f"{user}@{scope}.example" in dict(signed_in.claims.identifiers).values()
         assert {one.key.partition(":")[0] for one in signed_in.spent} == {"attempt", "assertion"}
+        ticket = posted.headers["Location"].partition("ticket=")[2]
+        assert f"{peer.entity_id} answered; its clock is" in hub_log.getvalue()
+        assert "/hub/saml/done" in hub_log.getvalue()
+        for secret in (ticket, answer.fields["SAMLResponse"][:60], f"{user}@{scope}", "<saml"):
+            assert secret not in hub_log.getvalue()
     assert hub.catalogue.refusals == []
 
 
@@ -288,6 +318,13 @@ async def test_once(make_hub: Any, peers: tuple[Peer, Peer]) -> None:
     again = await hub.take_up(session, await hub.post(session, answer))
     assert code_of(again) == "sign-in-replayed"
     assert len(hub.catalogue.sign_ins) == 1
+
+
+async def test_a_ticket_of_another_door(make_hub: Any) -> None:
+    hub = await make_hub()
+    ticket = hub.doors.tickets.keep("what another door verified")
+    refused = await hub.get(requests.Session(), f"saml/done?ticket={ticket}")
+    assert code_of(refused) == "sign-in-expired"
 
 
 async def test_another_institution_answers(make_hub: Any, peers: tuple[Peer, Peer]) -> None:

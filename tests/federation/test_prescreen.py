@@ -68,8 +68,7 @@ def test_honest(answer: Answer, honest: str, idp: Signer) -> None:
     assert envelope.in_response_to == REQUEST
     assert envelope.id == answer.id
     assert envelope.status == ""
-    assert envelope.issued == answer.now.replace(microsecond=0)
-    assert (envelope.signed, envelope.encrypted) == (True, False)
+    assert envelope.signed
     assert envelope.xml.strip() == honest.strip().encode()
     assert look(forge.signed_response(answer, idp.key)).signed
     assert not look(forge.signed_assertion(answer, idp.key)).signed
@@ -77,16 +76,12 @@ def test_honest(answer: Answer, honest: str, idp: Signer) -> None:
 
 
 def test_honest_encrypted(answer: Answer, idp: Signer, sp: Signer) -> None:
-    xml = forge.encrypt(forge.signed_assertion(answer, idp.key), sp.certificate)
-    envelope = look(xml)
-    assert (envelope.signed, envelope.encrypted) == (False, True)
-    around = forge.sign_around(
-        forge.encrypt(answer.response(answer.assertion()), sp.certificate, forge.CBC),
-        answer,
-        idp.key,
-    )
-    envelope = look(around)
-    assert (envelope.signed, envelope.encrypted) == (True, True)
+    inside = forge.encrypt(forge.signed_assertion(answer, idp.key), sp.certificate)
+    plain = forge.encrypt(answer.response(answer.assertion()), sp.certificate, forge.CBC)
+    around = forge.sign_around(plain, answer, idp.key)
+    for xml, signed in ((inside, False), (around, True)):
+        assert "EncryptedAssertion" in xml
+        assert look(xml).signed is signed
 
 
 def test_cbc_only_where_the_response_is_signed(answer: Answer, idp: Signer, sp: Signer) -> None:

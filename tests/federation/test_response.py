@@ -122,6 +122,22 @@ def test_attributes_without_a_name_format(world: World, answer: Answer) -> None:
         assert check(world, xml).claims.identifiers[0][1] == "alice@univ-a.example"
 
 
+def test_a_response_without_an_issuer(world: World, answer: Answer) -> None:
+    xml = forge.signed_assertion(answer, world.univ_a.key)
+    issuer = f"<saml:Issuer>{answer.issuer}</saml:Issuer>"
+    assert xml.count(issuer) == 2
+    assert check(world, xml.replace(issuer, "", 1)).issuer == answer.issuer
+
+
+def test_until_the_end_of_time(world: World, answer: Answer) -> None:
+    """No date makes it fail, and nothing is remembered for longer than a day."""
+    text = answer.assertion().replace(answer.at(300), "9999-12-31T23:59:59Z")
+    for assertion in (text, text.replace(answer.at(-1), "0001-01-01T00:00:00Z")):
+        xml = answer.response(assertion, forge.template(answer.id))
+        signed = forge.sign(xml, world.univ_a.key, "Response", answer.id)
+        assert check(world, signed).remember == timedelta(days=1)
+
+
 def test_a_friendly_name_is_only_a_name(world: World, answer: Answer) -> None:
     other = (
         '<saml:Attribute Name="urn:example:x" FriendlyName="eduPersonPrincipalName">'

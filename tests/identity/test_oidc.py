@@ -195,6 +195,20 @@ def test_keys_that_do_not_fit_are_not_tried() -> None:
             oidc.verify(signed, keys(entries), PROVIDER)
 
 
+def test_which_keys_fit() -> None:
+    rs = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+    for entry, fitting in (
+        (jwk(rsa_key()), rs),
+        (jwk(rsa_key(), alg="RS256"), {"RS256"}),
+        (jwk(ec_key()), {"ES256"}),
+        (jwk(ec_key("P-384")), {"ES384"}),
+        (jwk(ec_key("P-384"), alg="ES256"), set()),
+    ):
+        found = {name for key in keys(entry) for name in oidc.ALGORITHMS if key.fits(name)}
+        assert found == fitting
+
+
+@pytest.mark.filterwarnings("ignore:The RSA key")
 def test_short_rsa_keys_are_not_taken() -> None:
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     with pytest.raises(oidc.UnknownKey):
@@ -246,6 +260,17 @@ def test_a_token_of_a_megabyte() -> None:
     oidc.verify(token({**HONEST, "x": "y" * 10_000}), keys(jwk(rsa_key())), PROVIDER)
     huge = token({**HONEST, "x": "y" * 1_000_000})
     assert refusal(huge) == "sign-in-message-invalid"
+
+
+@pytest.mark.parametrize("crit", [["b64"], ["exp"], [], None])
+def test_extensions_of_the_header_are_not_taken(crit: Any) -> None:
+    """RFC 7515 §4.1.11: who does not know an extension that is critical refuses the token."""
+    signed = by_hand({"alg": "RS256", "kid": "k1", "crit": crit}, HONEST).rpartition(".")[0]
+    signature = jwt.algorithms.RSAAlgorithm(jwt.algorithms.RSAAlgorithm.SHA256).sign(
+        signed.encode(), rsa_key()
+    )
+    encoded = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
+    assert refusal(f"{signed}.{encoded}") == "sign-in-message-invalid"
 
 
 def test_keys_in_the_header_are_not_looked_at() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,10 +16,13 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
+from mydocker_hub.identity.platform import Platform
 from mydocker_hub.services.catalogue.app import document
+from mydocker_hub.store import platforms
 from tests.hub import RunningHub
 
 from .conftest import API, Asker, definition, federation_sign_in, person
+from .lti import in_database, seal_of
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
@@ -92,6 +96,23 @@ def sensible(path: str, method: str) -> dict[str, Any]:
     return {"person": person("heidi")}
 
 
+def choice_at_a_platform(hub: RunningHub) -> dict[str, Any]:
+    """A deep linking request of an LTI platform, which is known then."""
+    issuer = "https://schemathesis.example"
+    known = {"version": "1.3", "issuer": issuer, "client_id": "c"}
+    found = in_database(hub, platforms.find, **known, seal=seal_of(hub))
+    if found:
+        platform = found[0].platform
+    else:
+        urls = dict.fromkeys(("authorization_url", "jwks_url"), f"{issuer}/lti")
+        new = Platform.model_validate({**known, **urls, "name": "Of schemathesis"})
+        now = datetime.now(UTC)
+        kept = in_database(hub, platforms.create, new, "carol", now, seal=seal_of(hub))
+        platform = kept.platform
+    request = {"platform": platform.id, "return_url": f"{issuer}/return"}
+    return {"user": "bob", "request": request}
+
+
 @pytest.mark.parametrize(("path", "method", "who"), CALLS)
 def test_operations(
     request: pytest.FixtureRequest,
@@ -144,6 +165,9 @@ def test_operations(
         elif path == "/people/join":
             names = [the_hub.post("/sign-ins", federation_sign_in()).json()["name"] for _ in "12"]
             case.body = dict(zip(("keep", "close"), names, strict=True))
+            return
+        elif path == "/deep-links":
+            case.body = choice_at_a_platform(request.getfixturevalue("hub"))
             return
         elif method == "DELETE" and path.startswith("/me"):
             the_hub.post(f"/join-links/{key}/join", {"person": person(who)})

@@ -15,12 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mydocker_hub.domain.environment import Environment, JoinLink
 from mydocker_hub.domain.errors import Unavailable
+from mydocker_hub.identity.claims import CourseRole
 from mydocker_hub.identity.platform import Platform
+from mydocker_hub.identity.settings import Lti
 from mydocker_hub.services.catalogue import lti_calls, lti_register
 from mydocker_hub.services.catalogue.lti_api import origin
+from mydocker_hub.services.catalogue.lti_calls import Member
+from mydocker_hub.services.catalogue.lti_pages import content_item, framers, rows_of
 from mydocker_hub.services.catalogue.lti_register import TOOL_CONFIGURATION, ToolAddresses
+from mydocker_hub.store.courses import Chosen, Participant
 from mydocker_hub.store.platforms import new_tool_key
+from mydocker_hub.web.i18n import translator
 from tests.conftest import free_ports
 
 NOW = datetime.now(UTC)
@@ -431,3 +438,71 @@ def test_next_link_of_anything(headers: list[str]) -> None:
 )
 def test_next_link(header: str, expected: str) -> None:
     assert lti_calls.next_link([header]) == expected
+
+
+# --- frames --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        (("https://moodle.example.org", "https://other.example"), ["https://moodle.example.org"]),
+        (("https://moodle.example.org:443",), ["https://moodle.example.org"]),
+        (("https://other.example",), []),
+        ((), []),
+    ],
+)
+def test_who_may_frame_a_choice(allowed: tuple[str, ...], expected: list[str]) -> None:
+    platform = Platform(
+        name="Moodle",
+        issuer="https://moodle.example.org",
+        client_id="c-1",
+        authorization_url="https://moodle.example.org/mod/lti/auth.php",
+        jwks_url="https://elsewhere.example/certs",
+    )
+    assert framers(platform, Lti(frame_origins=allowed)) == expected
+    assert framers(platform, None) == []
+
+
+def test_an_activity_opens_in_a_frame_where_it_may() -> None:
+    environment = Environment.model_validate(
+        {
+            "slug": "lab",
+            "title": {"fr": "Labo", "en": "Lab"},
+            "image": "example.org/image:1",
+            "interfaces": [{"name": "web", "title": "Web"}],
+        }
+    )
+    one = Chosen(environment, JoinLink(key="TinyTinyTinyTinyTiny"))
+    item = content_item(one, "", translator("fr"), framed=True)
+    assert item == {
+        "type": "ltiResourceLink",
+        "title": "Labo",
+        "text": "",
+        "custom": {"join": "TinyTinyTinyTinyTiny"},
+        "iframe": {},
+    }
+    item = content_item(one, "TP 1", translator("en"), framed=False)
+    assert item["title"] == "TP 1"
+    assert "iframe" not in item
+    assert item["window"] == {"targetName": "_blank"}
+
+
+def test_rows_join_who_came_with_who_is_there() -> None:
+    came = Participant("ada", "", CourseRole.STUDENT, NOW, frozenset({"5"}))
+    grace = Participant("grace", "Grace H.", CourseRole.TEACHER, NOW, frozenset({"6"}))
+    members = (
+        Member(user_id="5", name="Ada L.", roles=["Learner"]),
+        Member(user_id="6", given_name="G.", family_name="Hopper"),
+        Member(user_id="7", family_name="Émile"),
+        Member(user_id="8", status="Inactive", name="Gone"),
+        Member(user_id="9", roles=["http://purl.imsglobal.org/vocab/lis/v2/membership#Instructor"]),
+    )
+    rows = [(row.name, row.teaches, row.came) for row in rows_of((came, grace), members)]
+    assert rows == [
+        ("Ada L.", False, came),  # the platform's name, as we have none
+        ("Émile", False, None),
+        ("9", True, None),
+        ("Grace H.", True, grace),
+    ]
+    assert [row.name for row in rows_of((came,), ())] == ["ada"]

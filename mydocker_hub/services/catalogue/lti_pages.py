@@ -19,11 +19,13 @@ from tornado.web import HTTPError, RequestHandler
 from ...domain.errors import N_, Invalid, MydockerError, NotFound, Refused, Unavailable
 from ...domain.people import Person
 from ...identity.platform import Platform, PlatformStatus
+from ...identity.settings import Lti
 from ...store import courses, platforms, reading
 from ...store.courses import Choice, Chosen, CourseView, Participant
 from ...store.database import Session
 from ...store.platforms import Kept, ToolKey
 from ...store.reading import Found
+from ...web.i18n import Translator
 from ...web.problems import as_error, invalid
 from ...web.service import now
 from . import lti_calls, lti_register
@@ -493,7 +495,11 @@ class ChoosePage(LtiPage):
         choice, platform, chosen = await self.database.write(
             _choose, choice_id, slugs, self.person, at
         )
-        items = [self._item(one, titles, platform) for one in chosen]
+        framed = bool(self._framers(platform))
+        items = [
+            content_item(one, titles[one.environment.slug], self.translator, framed=framed)
+            for one in chosen
+        ]
         answer = _signed_answer(choice, platform, items, key, at)
         home = origin(choice.request.return_url)
         self.set_policy(forms=home, frames=_frames(*self._framers(platform)))
@@ -501,24 +507,8 @@ class ChoosePage(LtiPage):
             "lti/answer.html", url=choice.request.return_url, answer=answer, platform=platform
         )
 
-    def _item(self, one: Chosen, titles: dict[str, str], platform: Platform) -> dict[str, Any]:
-        """A content item; without an address, so that Moodle keeps the tool it belongs to."""
-        environment, tr = one.environment, self.translator
-        place: dict[str, Any] = (
-            {"iframe": {}} if self._framers(platform) else {"window": {"targetName": "_blank"}}
-        )
-        return {
-            "type": "ltiResourceLink",
-            "title": titles[environment.slug] or tr.text(environment.title)[:_TITLE],
-            "text": tr.text(environment.sheet.description)[:2000],
-            "custom": {"join": one.link.key},
-            **place,
-        }
-
     def _framers(self, platform: Platform) -> list[str]:
-        """The origins of the platform that the operators let frame us."""
-        lti = self.context.sign_in.lti
-        return sorted(origins(platform) & {origin(one) for one in lti.frame_origins} if lti else ())
+        return framers(platform, self.context.sign_in.lti)
 
     async def _show(
         self, choice_id: str, text: str, *, chosen: set[str] | None = None, most: int = 0
@@ -546,6 +536,27 @@ class ChoosePage(LtiPage):
             search_text=reading.search_text,
             address=f"{self.addresses.service_prefix}lti/choose/{choice_id}",
         )
+
+
+def framers(platform: Platform, lti: Lti | None) -> list[str]:
+    """The origins of a platform that the operators let frame us."""
+    allowed = {origin(one) for one in lti.frame_origins} if lti else set()
+    return sorted(origins(platform) & allowed)
+
+
+def content_item(one: Chosen, title: str, tr: Translator, *, framed: bool) -> dict[str, Any]:
+    """What an activity opens (LTI Deep Linking 2.0 §3.4), in a frame or in a new window.
+
+    Without an address, so that Moodle keeps the tool that it belongs to.
+    """
+    environment = one.environment
+    return {
+        "type": "ltiResourceLink",
+        "title": title or tr.text(environment.title)[:_TITLE],
+        "text": tr.text(environment.sheet.description)[:2000],
+        "custom": {"join": one.link.key},
+        **({"iframe": {}} if framed else {"window": {"targetName": "_blank"}}),
+    }
 
 
 def _signed_answer(

@@ -76,6 +76,7 @@ my $portal = Lemonldap::NG::Portal::Main->run({
     domain               => '127.0.0.1',
     portal               => "$url/",
     securedCookie        => 0,
+    sameSite             => 'Lax',    # None, its default with SAML, is not kept without https
     cookieName           => 'lemonldap',
     globalStorage        => 'Apache::Session::File',
     globalStorageOptions => {
@@ -168,11 +169,11 @@ my $portal = Lemonldap::NG::Portal::Main->run({
     %cas,
 });
 
-# What is not the portal's: it would take pictures for pages, and forget what it was asked.
+# A web server's part: without these scripts a browser does not send the answer.
 builder {
     enable 'Static',
-      path => sub { s{^/static/}{} },
+      path => sub { s{^/static/+}{} },
       root => '/usr/share/lemonldap-ng/portal/htdocs/static';
-    mount '/favicon.ico' => sub { [ 204, [], [] ] };
-    mount '/'            => $portal;
+    enable 'Static', path => sub { s{^/javascript/}{} }, root => '/usr/share/javascript';
+    $portal;
 };
