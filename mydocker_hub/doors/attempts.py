@@ -93,7 +93,7 @@ class Attempts:
         attempt = self._open(handler, attempt_id)
         if attempt is None or attempt.door is not door:
             raise Refused("sign-in-other-browser", log_detail=f"attempt {attempt_id[:8]}")
-        handler.clear_cookie(_COOKIE + attempt.id, path=handler.hub.base_url)
+        self._clear(handler, _COOKIE + attempt.id)
         return attempt
 
     def _open(self, handler: Any, attempt_id: str) -> Attempt | None:
@@ -106,7 +106,13 @@ class Attempts:
     def _drop_old(self, handler: Any) -> None:
         names = [name for name in handler.request.cookies if name.startswith(_COOKIE)]
         for name in names[: max(0, len(names) - _MOST_ATTEMPTS + 1)]:
-            handler.clear_cookie(name, path=handler.hub.base_url)
+            self._clear(handler, name)
+
+    @staticmethod
+    def _clear(handler: Any, name: str) -> None:
+        # With the attributes that it was set with: a partitioned cookie is another one.
+        site = cookie_site(handler, framed=handler.framed)
+        handler.clear_cookie(name, path=handler.hub.base_url, **site)
 
 
 def cookie_site(handler: Any, *, framed: bool = False) -> dict[str, Any]:

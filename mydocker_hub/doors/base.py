@@ -143,6 +143,10 @@ class DoorHandler(MydockerHandler):
         self._remember(sign_in)
         self.redirect(attempt.next or self.get_next_url(user), status=303)
 
+    def append_query_parameters(self, url: str, exclude: Any = None) -> str:
+        """Upstream takes this page's query along to the next: here that is a code or a ticket."""
+        return url
+
     def _new_session(self) -> None:
         self._session_id = secrets.token_hex(16)
         self.set_session_cookie()

@@ -22,7 +22,7 @@ class LinkHandler(DoorHandler):
     @authenticated
     async def get(self) -> None:
         user, _ = self.signed_in
-        self.finish(await self.render_template("link.html", name=user.name, sign_in=None))
+        self.finish(await self.render_template("link.html", account=user.name, sign_in=None))
 
     @authenticated
     async def post(self) -> None:
@@ -43,7 +43,7 @@ class ConfirmHandler(DoorHandler):
         self.set_header("Cache-Control", "no-store")
         self.finish(
             await self.render_template(
-                "link.html", name=user.name, sign_in=sign_in, found=found, ticket=ticket
+                "link.html", account=user.name, sign_in=sign_in, found=found, ticket=ticket
             )
         )
 

@@ -107,10 +107,9 @@ class LoginHandler(SamlHandler):
         elif self.rules.discovery_service:
             self._discover(self.rules.discovery_service)
         else:
-            wanted = self.get_query_argument("next", "")
-            self.redirect(
-                url_concat(f"{self.hub.base_url}login", {"next": wanted} if wanted else {})
-            )
+            asked = {name: self.get_query_argument(name, "") for name in ("next", "link")}
+            given = {name: value for name, value in asked.items() if value}
+            self.redirect(url_concat(f"{self.hub.base_url}login", given))
 
     def _discover(self, service: str) -> None:
         """To a discovery service (Identity Provider Discovery Service Protocol 1.0 §2.4.1)."""

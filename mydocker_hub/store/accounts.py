@@ -103,6 +103,11 @@ class Decided:
     at: datetime
     until: datetime | None
 
+    @property
+    def last_day(self) -> datetime | None:
+        """A moment of the last day on which it holds."""
+        return self.until and self.until - timedelta(seconds=1)
+
 
 @dataclass(frozen=True)
 class Used:
@@ -156,6 +161,12 @@ class Entry:
     action: str
     subject: str
     detail: dict[str, Any]
+
+    @property
+    def last_day(self) -> datetime | None:
+        """The last day of a decision that ends, as in `Decided`."""
+        until = self.detail.get("until")
+        return datetime.fromisoformat(until) - timedelta(seconds=1) if until else None
 
 
 # --- looking -------------------------------------------------------------------------------------

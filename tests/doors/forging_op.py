@@ -15,7 +15,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -89,8 +89,9 @@ class ForgingOp:
         """Status, body, Location."""
         if asked.path in self.silent:
             self._ended.wait()
-        if asked.path in self.answers:
-            return *self.answers[asked.path], "https://evil.example/"
+        if asked.path in self.answers:  # a redirect leads to the honest answer
+            return *self.answers[asked.path], f"{self.url}/moved{asked.path}"
+        asked = replace(asked, path=asked.path.removeprefix("/moved"))
         if asked.path == "/auth":
             return 302, b"", self._sent_back(asked.arguments)
         if asked.path == "/token":

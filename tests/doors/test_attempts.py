@@ -26,6 +26,7 @@ class Browser:
 
         class Handler:
             hub = SimpleNamespace(base_url="/hub/")
+            framed = False
             request = SimpleNamespace(protocol=protocol, cookies=dict(browser.cookies))
 
             def get_cookie(self, name: str) -> str | None:

@@ -299,6 +299,15 @@ async def test_a_full_queue_is_said(
     ] * 2
 
 
+def test_a_program_that_hangs(
+    world: World, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xml = forge.signed_response(answer, world.univ_a.key)
+    assert check(world, xml)
+    monkeypatch.setattr(response, "_XMLSEC_SECONDS", 1e-6)
+    assert refused(world, xml).code == "sign-in-message-invalid"
+
+
 async def test_the_request(world: World) -> None:
     responses = Responses(Federation(world.site))
     try:

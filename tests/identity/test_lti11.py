@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oauthlib.oauth1 import SIGNATURE_TYPE_BODY, Client
 
@@ -317,6 +317,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 NAMES = st.sampled_from([*FORM, "custom_join", "oauth_timestamp", "oauth_nonce", "oauth_version"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, TEXT, max_size=6))
 def test_garbage_is_a_launch_or_refused(garbage: dict[str, str]) -> None:
     form = list({**dict(signed()), **garbage}.items())
@@ -329,6 +330,7 @@ def test_garbage_is_a_launch_or_refused(garbage: dict[str, str]) -> None:
     assert isinstance(found, Launch) or found in {INVALID, "sign-in-clock"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=5), st.lists(st.tuples(TEXT, TEXT), max_size=5))
 def test_garbage_is_not_signed(form: Form, query: Form) -> None:
     form = [*form, ("oauth_signature_method", "HMAC-SHA1"), ("oauth_signature", "x")]

@@ -158,6 +158,13 @@ def test_a_link_is_used_once(hub: RunningHub, link: str, server: Server) -> None
     server.asked.clear()
     again = open_link(link, configured(server))
     assert (again.status_code, code_of(again)) == (410, "registration-link-used")
+    # its administrator reads that in the platform's own frame, and no other
+    policy = again.headers["Content-Security-Policy"]
+    assert f"frame-ancestors {server.url};" in policy
+    assert "form-action 'none'" in policy
+    evil = open_link(link, "https://evil.example; script-src 'unsafe-inline'")
+    assert "frame-ancestors 'none';" in evil.headers["Content-Security-Policy"]
+    assert "script-src" not in evil.headers["Content-Security-Policy"]
     assert server.asked == []
     assert len(registered(hub)) == 1
 

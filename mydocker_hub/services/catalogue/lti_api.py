@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -46,6 +47,9 @@ class ChoiceBegun(Model):
     id: str
 
 
+_HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")  # it goes into headers
+
+
 def origin(url: str | None) -> str:
     """Scheme and host, as a browser compares them; "" for what has none."""
     try:
@@ -54,9 +58,10 @@ def origin(url: str | None) -> str:
     except ValueError:
         return ""
     usual = {"https": 443, "http": 80}
-    if parts.scheme not in usual or not parts.hostname or "@" in parts.netloc:
+    host = parts.hostname or ""
+    if parts.scheme not in usual or "@" in parts.netloc or not _HOST.fullmatch(host):
         return ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}" + ("" if port in {None, usual[parts.scheme]} else f":{port}")
 
 

@@ -77,10 +77,13 @@ class _Resolver(DefaultLoopResolver):
     private = False
 
     async def resolve(self, host: str, port: int, family: Any = 0) -> list[tuple[int, Any]]:
-        found = await super().resolve(host, port, family)
-        for _, (address, *_) in found:
-            if not (is_public(address) or (self.private and is_private(address))):
-                raise NotAllowed(host)
+        found = [
+            (kind, address)
+            for kind, address in await super().resolve(host, port, family)
+            if is_public(address[0]) or (self.private and is_private(address[0]))
+        ]
+        if not found:
+            raise NotAllowed(host)
         return found
 
 

@@ -418,16 +418,16 @@ class RegisterPage(LtiPage):
         raise HTTPError(405)  # a look is no registration
 
     async def get(self, key: str) -> None:
-        await self.database.read(platforms.check_link, key, now())
         url = self.get_query_argument("openid_configuration", "")[:2000]
         token = self.get_query_argument("registration_token", "")
+        self._framer = origin(url)  # it shows refusals too
+        self.set_default_headers()
+        await self.database.read(platforms.check_link, key, now())
         if not url:
             self.render_page("lti/register.html", error=None, platform=None, close=False)
             return
         if not re.fullmatch(r"[\x21-\x7e]{0,8000}", token):
             raise MydockerError("bad-request")
-        self._framer = origin(url)
-        self.set_default_headers()
         label = await self.database.write(platforms.take_link, key, now())
         try:
             kept = await self._register(key, label, url, token)

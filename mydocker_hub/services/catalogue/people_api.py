@@ -44,7 +44,7 @@ class Refusal(Model):
     """Somebody was not let in. `reference` is what they tell the support."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[a-z-]+$", max_length=40)]
-    provider: Annotated[Line, Field(max_length=60)] = ""
+    provider: Annotated[Line, Field(max_length=200)] = ""
     reference: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
     detail: Annotated[Line, Field(max_length=1000)] = ""
 

@@ -255,7 +255,7 @@ class AccountPage(AdminPage):
         role = _one_of(Role, self.field("role"))
         if role is None:
             raise Invalid(problems=[("role", N_("choose a role"))])
-        return role  # type: ignore[no-any-return]
+        return role
 
 
 class JoinPage(AdminPage):
