@@ -29,9 +29,6 @@ class ProviderHandler(DoorHandler):
         # The query has been read: neither the hub's log nor a link of a page repeats it.
         self.request.uri = self.request.path
 
-    def append_query_parameters(self, url: str, exclude: list[str] | None = None) -> str:
-        return url  # the hub would add the code, or the ticket, to where somebody goes next
-
     def single(self, name: str, provider: Provider, most: int = 4096) -> str:
         """An argument of the address. Raises `Refused` where it comes twice (RFC 6749 §3.1)."""
         values = self.get_query_arguments(name)

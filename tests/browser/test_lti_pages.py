@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -19,6 +20,7 @@ from mydocker_hub.store.tables import PlatformRow
 from tests.hub import RunningHub
 from tests.peers.lti_platforms import P13Platform
 from tests.services.lti import ADMIN, PREFIX, in_database, known, seal_of, tool
+from tests.services.test_lti_calls import Server, configured, serving
 
 from .conftest import DESKTOP, PHONE
 from .test_accessibility import check
@@ -136,3 +138,41 @@ def test_a_choice_without_javascript(hub: RunningHub, window, p13) -> None:
     opened.page.wait_for_url(f"{p13.url}/dl_return")
     assert p13.items is not None
     assert len(p13.items) == 1
+
+
+def framing(server: Server, link: str, configuration: str) -> None:
+    """A page of a platform that shows a registration link, as Moodle does."""
+    address = f"{link}?openid_configuration={quote(configuration, safe='')}&registration_token=t"
+    server.pages["/admin"] = (
+        200,
+        {"Content-Type": "text/html"},
+        (
+            "<title>waits</title><script>"
+            "onmessage = (event) => { document.title = event.data.subject; }"
+            f"</script><iframe width=800 height=500 src='{address}'></iframe>"
+        ).encode(),
+    )
+
+
+def test_a_registration_inside_the_platform(hub: RunningHub, window, p13) -> None:
+    """It is shown there, and says that it is done; another site cannot show it."""
+    opened = window("carol", lang="en")
+    opened.open(ADMIN)
+    opened.page.locator("#link-private").check()
+    opened.page.locator("#link-label").fill("Our Moodle")
+    opened.page.locator("#link-label").press("Enter")
+    link = opened.page.locator("#new-link").input_value()
+    administrator = window(lang="en").page  # signed in nowhere here
+    with serving() as moodle, serving() as evil:
+        configuration = configured(moodle)
+        framing(moodle, link, configuration)
+        administrator.goto(f"{moodle.url}/admin")
+        expect(administrator).to_have_title("org.imsglobal.lti.close")
+        inside = administrator.frame_locator("iframe")
+        expect(inside.get_by_role("heading", level=1)).to_have_text("Registered: Our Moodle")
+        framing(evil, link, configuration)
+        administrator.goto(f"{evil.url}/admin")
+        administrator.wait_for_timeout(500)
+        expect(inside.get_by_role("heading", level=1)).to_have_count(0)
+    opened.open(ADMIN)
+    expect(opened.page.locator("#platforms")).to_contain_text("waits for approval")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pytest
 import requests
@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from ..hub import RunningHub
 from ..identity_hub import IdentityHub
+from ..peers.lti_platforms import form_page
 from .people import DASHBOARD, come, expect_refusal, model_of, sign_in_at_institution
 
 pytestmark = pytest.mark.peers
@@ -272,10 +273,31 @@ def test_an_answer_of_another_browser(window, world, lang) -> None:
     with requests.Session() as attacker:
         answer = world.answer(attacker, "bob")
     victim = window(lang=lang)
-    fields = "".join(f"<input name={k} value='{v}'>" for k, v in answer.fields.items())
-    victim.page.set_content(f"<form method=post action='{answer.action}'>{fields}<button>")
-    victim.page.locator("button").click()
+    victim.page.set_content(form_page(answer.action, answer.fields))
+    victim.page.get_by_role("button").click()
     victim.page.wait_for_url(lambda url: url.startswith(f"{world.hub.url}/"))
     expect_refusal(victim.page, "sign-in-other-browser", lang)
     victim.open("/hub/home")
     assert victim.path == "/hub/login"
+
+
+@pytest.mark.parametrize("lang", ["fr", "en"])
+def test_an_answer_opens_the_door_once(window, world, lang) -> None:
+    """Sent again in the browser that began it, and later on: back, reload, a page left open."""
+    visitor = window(lang=lang)
+    page = visitor.page
+    sent: list[str] = []
+    page.on("request", lambda one: sent.append(one.post_data or "") if "acs" in one.url else None)
+    come(world, visitor, "alice")
+    assert visitor.path == DASHBOARD
+    (answer,) = sent
+    fields = {name: values[0] for name, values in parse_qs(answer).items()}
+    page.set_content(form_page(f"{world.hub.url}/hub/saml/acs", fields))
+    page.get_by_role("button").click()
+    page.wait_for_url(f"{world.hub.url}/hub/saml/**")
+    code = page.locator("#refused code").first.inner_text()
+    assert code in {"sign-in-replayed", "sign-in-other-browser", "sign-in-expired"}
+    expect_refusal(page, code, lang)
+
+    visitor.open("/hub/saml/done?ticket=of-long-ago")
+    expect_refusal(page, "sign-in-expired", lang)

@@ -106,6 +106,7 @@ def test_failure(code: str) -> None:
         answer(success("<cas:user>bob<!-- --></cas:user>")),
         answer(success("<cas:user>bob<?x y?></cas:user>")),
         answer(success(more=ATTRIBUTES + ATTRIBUTES)),
+        answer(success(more="<cas:attributes><!-- --></cas:attributes>")),
         answer(success(more="<cas:proxies><cas:proxy>https://a</cas:proxy></cas:proxies>")),
         answer(success())[:-3],
         answer(success()) + b"<x/>",
