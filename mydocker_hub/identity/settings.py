@@ -145,6 +145,20 @@ class ClaimNames(Model):
     institution: str = "schac_home_organization"
 
 
+class CasClaimNames(ClaimNames):
+    """The names that CAS servers give: those of the LDAP attributes behind them."""
+
+    display_name: str = "displayName"
+    given_name: str = "givenName"
+    family_name: str = "sn"
+    mail: str = "mail"
+    affiliations: str = "eduPersonAffiliation"
+    scoped_affiliations: str = "eduPersonScopedAffiliation"
+    primary_affiliation: str = "eduPersonPrimaryAffiliation"
+    principal_name: str = "eduPersonPrincipalName"
+    institution: str = "schacHomeOrganization"
+
+
 class Provider(Model):
     """What OpenID Connect and CAS providers have in common."""
 
@@ -168,6 +182,7 @@ class OpenIdProvider(Provider):
 class CasProvider(Provider):
     """A CAS 3.0 server; `url` is what comes before `/login` and `/p3/serviceValidate`."""
 
+    claims: CasClaimNames = CasClaimNames()
     url: Url
 
 

@@ -295,3 +295,49 @@ def test_the_pages_of_platforms_are_for_administrators(
         answer = teacher.open(path)
         assert answer is not None
         assert answer.status == 403, path
+
+
+@pytest.mark.parametrize("name", ["edx", "p13"])
+def test_a_teacher_sees_who_has_not_come(window: OpenWindow, world: IdentityHub, name: str) -> None:
+    platform = platform_of(world, name)
+    platform.members = [
+        {"user_id": "9001", "roles": ["Learner"], "status": "Active", "name": "Ada Lovelace"},
+        {"user_id": "9002", "roles": ["Learner"], "status": "Active", "name": "Emmy Noether"},
+    ]
+    student = window()
+    student.page.goto(platform.start_url("9001", custom_join=KEY))
+    student.wait_for_landing("/user/")
+    teacher = window(lang="en")
+    page = teacher.page
+    page.goto(platform.start_url("9003", role=TEACHER[name], custom_join=KEY))
+    teacher.wait_for_landing("/user/")
+    page.goto("about:blank")
+    teacher.open("/services/catalogue/courses")
+    page.locator("#courses a").first.click()
+    page.wait_for_url("**/courses/*")
+    row = page.locator("#members tr", has_text="Emmy Noether")
+    expect(row).to_contain_text("has not come yet")
+    row = page.locator("#members tr", has_text="Ada Lovelace").first
+    expect(row).not_to_contain_text("has not come yet")
+
+
+@pytest.mark.parametrize("name", ["edx", "p13"])
+def test_new_keys_on_both_sides(window: OpenWindow, world: IdentityHub, name: str) -> None:
+    platform = platform_of(world, name)
+    platform.change_keys()
+    student = window()
+    student.page.goto(platform.start_url("9101", custom_join=KEY))
+    student.wait_for_landing("/user/")
+
+    administrator = come(world, window(lang="en"), ADMIN)
+    administrator.open(PLATFORMS)
+    administrator.page.get_by_role("button", name="Sign with a new key").click()
+    expect(administrator.page.locator("#keys li").nth(1)).to_be_visible()
+    teacher = window(lang="en")
+    page = teacher.page
+    asked: dict[str, Any] = {"role": TEACHER[name], "message": DEEP_LINKING}
+    page.goto(platform.start_url("9102", **asked))
+    page.wait_for_url("**/services/catalogue/lti/choose/**")
+    page.locator("#choose-tiny").check()
+    page.locator("#done").click()
+    expect(page.get_by_role("heading", name="Back in the course")).to_be_visible()

@@ -306,3 +306,25 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(1)
+
+
+def test_an_administrator_joins_two_accounts(
+    window: OpenWindow, world: IdentityHub, somebody: str
+) -> None:
+    names = [
+        model_of(come(world, window(lang="en"), somebody, idp=idp))["name"]
+        for idp in (world.univ_a, world.univ_b)
+    ]
+    assert len(set(names)) == 2
+    administrator = come(world, window(lang="en"), ADMIN)
+    page = administrator.page
+    administrator.open(f"{PEOPLE}/{names[0]}")
+    page.locator("#join-with").fill(names[1])
+    page.get_by_role("button", name="Compare the two").click()
+    expect(page.get_by_role("main")).to_contain_text(f"{somebody}@univ-b.example")
+    page.locator(f"input[name=keep][value='{names[0]}']").check()
+    page.locator("form:has(input[name=keep]) button[type=submit]").click()
+    expect(page.locator("#done")).to_be_visible()
+    expect(page.locator("#identities tbody tr")).to_have_count(2)
+    for idp in (world.univ_a, world.univ_b):
+        assert model_of(come(world, window(lang="en"), somebody, idp=idp))["name"] == names[0]
