@@ -22,6 +22,7 @@ MODELS: dict[str, tuple[type[settings.Model], ...]] = {
     "`contacts`": (settings.Contact,),
     "`openid` and `cas`": (settings.OpenIdProvider, settings.CasProvider),
     "`claims`": (settings.ClaimNames,),
+    "`claims` of a CAS server": (settings.CasClaimNames,),
     "`lti`": (settings.Lti,),
     "Roles": (settings.RoleTable,),
     "Administrators": (settings.Administrator,),

@@ -491,11 +491,15 @@ def separate(session: Session, identity_id: int, actor: str, now: datetime) -> s
     join is taken back. Answers the name of the account that the identity opens now. Raises
     `Conflict` for the only way into an account.
     """
-    found = session.get(IdentityRow, identity_id)
-    if found is None:
+    identity = session.scalar(
+        select(IdentityRow)
+        .where(IdentityRow.id == identity_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if identity is None:
         raise NotFound()
-    _lock_people(session, [found.person_id, found.first_person_id])
-    identity = _lock_identities(session, [found.person_id], identity_id)[0]
+    _lock_people(session, [identity.person_id, identity.first_person_id])
     person = session.get_one(PersonRow, identity.person_id)
     others = select(IdentityRow.id).where(
         IdentityRow.person_id == person.id, IdentityRow.id != identity.id
@@ -769,15 +773,14 @@ def _lock_people(session: Session, ids: Iterable[int]) -> Sequence[PersonRow]:
     ).all()
 
 
-def _lock_identities(
-    session: Session, person_ids: Iterable[int], identity_id: int | None = None
-) -> Sequence[IdentityRow]:
+def _lock_identities(session: Session, person_ids: Iterable[int]) -> Sequence[IdentityRow]:
     # Identities before people, as a sign-in locks them: otherwise the two could wait for each other
-    query = select(IdentityRow).where(IdentityRow.person_id.in_(sorted(set(person_ids))))
-    if identity_id is not None:
-        query = query.where(IdentityRow.id == identity_id)
     return session.scalars(
-        query.order_by(IdentityRow.id).with_for_update().execution_options(populate_existing=True)
+        select(IdentityRow)
+        .where(IdentityRow.person_id.in_(sorted(set(person_ids))))
+        .order_by(IdentityRow.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     ).all()
 
 

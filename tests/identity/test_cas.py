@@ -13,21 +13,12 @@ from mydocker_hub.domain.environment import Text
 from mydocker_hub.domain.errors import Refused
 from mydocker_hub.identity import cas
 from mydocker_hub.identity.claims import Claims, Door
-from mydocker_hub.identity.settings import CasProvider, ClaimNames
+from mydocker_hub.identity.settings import CasProvider
 
 PROVIDER = CasProvider(
     name="ent",
     title=Text(fr="Mon ENT", en="My campus"),
     url="https://cas.univ.example/cas/",
-    claims=ClaimNames(
-        display_name="displayName",
-        given_name="givenName",
-        family_name="sn",
-        mail="mail",
-        affiliations="eduPersonAffiliation",
-        primary_affiliation="eduPersonPrimaryAffiliation",
-        principal_name="eduPersonPrincipalName",
-    ),
 )
 ATTRIBUTES = """
   <cas:attributes>
