@@ -11,10 +11,10 @@ from typing import Any
 
 from tornado.httputil import url_concat
 from tornado.log import app_log
-from tornado.web import HTTPError
+from tornado.web import HTTPError, stream_request_body
 
 from ..domain.environment import Text
-from ..domain.errors import MydockerError, NotFound
+from ..domain.errors import Invalid, MydockerError, NotFound
 from ..hubpages import MydockerHandler, language_of
 from ..identity.claims import Door, SignIn
 from ..identity.settings import SignInSettings
@@ -28,6 +28,8 @@ LAST_DOOR = "mydocker-door"
 
 _LAST_DOOR_SECONDS = 365 * 86400
 _MOST_NOTES_A_MINUTE = 60
+
+MAX_BODY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,35 @@ class DoorHandler(MydockerHandler):
                 ),
             )
         )
+
+
+@stream_request_body
+class FormHandler(DoorHandler):
+    """Takes forms that pages of other sites send: no token of ours is in them.
+
+    What is in such a form is signed, or only begins a sign-in. `body` is what was sent.
+    """
+
+    def check_xsrf_cookie(self) -> None:
+        """There can be none."""
+
+    async def prepare(self) -> None:
+        self._received = bytearray()
+        self._left_out = False
+        await super().prepare()
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._received) + len(chunk) > MAX_BODY_BYTES:
+            self._left_out = True  # read on, so that the refusal reaches the browser
+        else:
+            self._received += chunk
+
+    @property
+    def body(self) -> bytes:
+        """Raises `Invalid` where it was too much."""
+        if self._left_out:
+            raise Invalid("too-large", limit=MAX_BODY_BYTES)
+        return bytes(self._received)
 
 
 def _seen(note: asyncio.Task[None]) -> None:

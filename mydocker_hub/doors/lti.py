@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from ltiauthenticator.lti13.constants import LTI13_INIT_LOGIN_REQUEST_ARGS
 from tornado.httputil import url_concat
-from tornado.web import authenticated, stream_request_body
+from tornado.web import authenticated
 
 from ..catalogueapi import CatalogueApi
 from ..domain.errors import Invalid, MydockerError, NotFound, Refused
@@ -38,10 +38,9 @@ from ..identity.platform import DeepLinkRequest, KnownPlatform, Platform, Platfo
 from ..identity.roles import sign_in_for
 from ..web import i18n
 from .attempts import Attempt, cookie_site, spent
-from .base import DoorHandler, Doors
+from .base import DoorHandler, Doors, FormHandler
 from .lti_keys import PlatformKeys
 
-MAX_BODY_BYTES = 1024 * 1024
 _MAX_BEGINNING = 8000  # characters of an initiation: it goes into addresses
 _BEGINNING = {*LTI13_INIT_LOGIN_REQUEST_ARGS, "client_id", "lti_message_hint", "lti_deployment_id"}
 _MAX_FIELDS = 500
@@ -187,31 +186,15 @@ class LtiHandler(DoorHandler):
         return self.address("choose", state=attempt.id)
 
 
-@stream_request_body
-class FormHandler(LtiHandler):
-    """Takes forms that other sites send: no token of ours is in them, and few bytes are read."""
-
-    def check_xsrf_cookie(self) -> None:
-        """What is in the form is signed, or only begins a sign-in."""
-
-    async def prepare(self) -> None:
-        self._body = bytearray()
-        self._left_out = False
-        await super().prepare()
-
-    def data_received(self, chunk: bytes) -> None:
-        if len(self._body) + len(chunk) > MAX_BODY_BYTES:
-            self._left_out = True
-        else:
-            self._body += chunk
+class LtiFormHandler(FormHandler, LtiHandler):
+    """Takes forms that platforms send."""
 
     def form(self) -> list[tuple[str, str]]:
-        if self._left_out:
-            raise Invalid("too-large", limit=MAX_BODY_BYTES)
+        body = self.body
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise Invalid("bad-request")
-        return _pairs(bytes(self._body))
+        return _pairs(body)
 
 
 def _pairs(encoded: str | bytes) -> list[tuple[str, str]]:
@@ -237,7 +220,7 @@ def _require_active(platform: Platform) -> None:
 # --- LTI 1.3: the beginning ----------------------------------------------------------------------
 
 
-class LoginHandler(FormHandler):
+class LoginHandler(LtiFormHandler):
     """`/lti/login`: the platform begins (Security 1.0 §5.1.1.1, third-party initiated login)."""
 
     async def get(self) -> None:
@@ -361,7 +344,7 @@ class BeginHandler(LoginHandler):
 # --- LTI 1.3: the answer -------------------------------------------------------------------------
 
 
-class LaunchHandler(FormHandler):
+class LaunchHandler(LtiFormHandler):
     """`/lti/launch`: the platform's answer (Security 1.0 §5.1.1.3)."""
 
     async def get(self) -> None:
@@ -486,7 +469,7 @@ class NothingChosenHandler(LtiHandler):
 # --- LTI 1.1 -------------------------------------------------------------------------------------
 
 
-class Launch11Handler(FormHandler):
+class Launch11Handler(LtiFormHandler):
     """`/lti/launch11[/KEY]`: a signed form."""
 
     async def get(self, key: str | None = None) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tornado.httputil import url_concat
-from tornado.web import stream_request_body
 
 from ..domain.errors import Invalid, MydockerError, NotFound, Refused
 from ..federation import sp
@@ -26,9 +25,8 @@ from ..identity.saml import PROVIDER
 from ..identity.settings import Federation as FederationSettings
 from ..web import i18n
 from .attempts import Attempt, spent
-from .base import DoorHandler, Doors
+from .base import DoorHandler, Doors, FormHandler
 
-MAX_BODY_BYTES = 1024 * 1024
 _MOST_FIELDS = 10
 _PAGE = 20
 _CACHE_SECONDS = 60
@@ -149,22 +147,8 @@ class MetadataHandler(SamlHandler):
         self.finish(metadata)
 
 
-@stream_request_body
-class AcsHandler(SamlHandler):
+class AcsHandler(FormHandler, SamlHandler):
     """`/saml/acs`: an institution's answer, by the browser (SAML Bindings §3.5, HTTP POST)."""
-
-    def check_xsrf_cookie(self) -> None:
-        """The form is another site's; what is in it is signed, and bound to a browser later."""
-
-    async def prepare(self) -> None:
-        self._body = bytearray()
-        self._received = 0
-        await super().prepare()
-
-    def data_received(self, chunk: bytes) -> None:
-        self._received += len(chunk)
-        if self._received <= MAX_BODY_BYTES:
-            self._body += chunk
 
     async def get(self) -> None:
         """Somebody loads the page again, or comes back to it by a bookmark."""
@@ -180,11 +164,9 @@ class AcsHandler(SamlHandler):
         self.redirect(url_concat(f"{self.hub.base_url}saml/done", {"ticket": ticket}), status=303)
 
     def _saml_response(self) -> str:
-        if self._received > MAX_BODY_BYTES:
-            raise Invalid("too-large", limit=MAX_BODY_BYTES)
         try:
             fields = parse_qsl(
-                bytes(self._body).decode("ascii"),
+                self.body.decode("ascii"),
                 keep_blank_values=True,
                 max_num_fields=_MOST_FIELDS,
             )

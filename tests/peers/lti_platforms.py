@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import html
 import json
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -79,6 +81,9 @@ class Platform:
     `log` holds the requests that came, as (method, path, arguments); `items` what a deep linking
     answer brought; `registrations` what tools asked to be. `tamper` may change the fields of a
     launch before they are sent.
+
+    With `tls`, (key, certificate), browsers find it at `site` such as https://moodle.example, if
+    they are told that this is `tls_port` of this machine.
     """
 
     def __init__(
@@ -91,9 +96,13 @@ class Platform:
         port: int | None = None,
         client_id: str = "",
         deployment: str = "dep-1",
+        site: str = "",
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         self.port = port or free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._inside = f"http://127.0.0.1:{self.port}"
+        self.url = site or self._inside
+        self._tls = tls
         self.login_url = login_url
         self.launch_url = launch_url
         self.redirect_uris = list(redirect_uris) or [launch_url]
@@ -120,11 +129,11 @@ class Platform:
 
     @property
     def token_url(self) -> str:
-        return f"{self.url}/token"
+        return f"{self._inside}/token"
 
     @property
     def jwks_url(self) -> str:
-        return f"{self.url}/jwks"
+        return f"{self._inside}/jwks"
 
     @property
     def configuration_url(self) -> str:
@@ -145,14 +154,24 @@ class Platform:
         return f"{self.url}/frame?{urlencode({'user': user, **arguments})}"
 
     def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
+        self._servers = [ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))]
+        if self._tls:
+            (self.tls_port,) = free_ports(1)
+            key, certificate = self._tls
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            protected = ThreadingHTTPServer(("127.0.0.1", self.tls_port), _handler(self))
+            protected.socket = context.wrap_socket(protected.socket, server_side=True)
+            self._servers.append(protected)
+        for server in self._servers:
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
     def answer(self, path: str, arguments: Arguments, headers: Mapping[str, str]) -> Answer:
         """What a page of the platform answers; None: there is none."""

@@ -7,6 +7,7 @@ import os
 import signal
 from urllib.parse import urlsplit
 
+from jupyterhub.services.auth import HubOAuth
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.log import app_log, enable_pretty_logging
@@ -40,6 +41,8 @@ def main() -> None:
     enable_pretty_logging()
     # What asks the hub: tornado's default of ten at once would queue a class that comes together.
     AsyncHTTPClient.configure(None, max_clients=200)
+    # Who is blocked or loses a role is so here half a minute after the hub knows (upstream: 5 min).
+    HubOAuth.instance(cache_max_age=30)
     asyncio.run(serve())
 
 
