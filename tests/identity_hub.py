@@ -49,7 +49,6 @@ class IdentityHub:
     llng: llng.Peer
     edx: EdxPlatform
     p13: P13Platform
-    lti11: tuple[str, str] = ("", "")  # consumer key and secret
     numbers: dict[str, int] = field(default_factory=dict)  # of the platforms in the admin's pages
 
     def login_path(self, idp: ssp.Peer, next_url: str = "") -> str:
@@ -188,6 +187,13 @@ def _start_peers(stack: ExitStack, folder: Path, url: str) -> dict[str, Any]:
                 "client_id": op.CLIENT_ID,
                 "client_secret_file": str(secret),
                 "scopes": scopes,
+            },
+            {
+                "name": "univ-gone",
+                "title": {"fr": "Compte de l'annexe", "en": "Annexe account"},
+                "issuer": f"http://127.0.0.1:{free_ports(1)[0]}",  # nobody listens there
+                "client_id": op.CLIENT_ID,
+                "client_secret_file": str(secret),
             },
         ],
         "cas": [

@@ -263,6 +263,8 @@ def test_each_refusal_has_a_sentence(window, world, lang) -> None:
     expect_refusal(visitor.page, "sign-in-institution-refused", lang)
     visitor.open("/hub/saml/login?idp=https%3A%2F%2Fnowhere.example%2F")
     expect_refusal(visitor.page, "sign-in-institution-unknown", lang)
+    visitor.open("/hub/oidc/univ-gone/login")
+    expect_refusal(visitor.page, "sign-in-provider-unavailable", lang)
     visitor.open("/hub/oidc/nowhere/login")
     expect_refusal(visitor.page, "sign-in-provider-unknown", lang)
 

@@ -13,15 +13,18 @@ from tornado.httpserver import HTTPServer
 from tornado.log import app_log, enable_pretty_logging
 
 from ...store.database import Database
-from ...web.frames import allow_partitioned_cookies
+from ...web.frames import COOKIE_OPTIONS, allow_partitioned_cookies
 from ...web.service import READ_BYTES
 from .app import Settings, make_app
 
 
 async def serve() -> None:
     settings = Settings.from_environ()
+    # Who is blocked or loses a role is so here half a minute after the hub knows (upstream: 5 min).
+    hub_auth = HubOAuth.instance(cache_max_age=30)
     if settings.sign_in.lti and settings.sign_in.lti.frame_origins:
         allow_partitioned_cookies()
+        hub_auth.cookie_options = COOKIE_OPTIONS
     database = Database(settings.database_url)
     await asyncio.to_thread(database.upgrade)
     address = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
@@ -41,8 +44,6 @@ def main() -> None:
     enable_pretty_logging()
     # What asks the hub: tornado's default of ten at once would queue a class that comes together.
     AsyncHTTPClient.configure(None, max_clients=200)
-    # Who is blocked or loses a role is so here half a minute after the hub knows (upstream: 5 min).
-    HubOAuth.instance(cache_max_age=30)
     asyncio.run(serve())
 
 
