@@ -28,6 +28,10 @@ pytestmark = pytest.mark.peers
 PLATFORMS = "/services/catalogue/admin/platforms"
 KEY = "TinyTinyTinyTinyTiny"
 TEACHER = {"edx": "instructor", "p13": f"{MEMBERSHIP}Instructor"}
+MEMBERS = [
+    {"user_id": "9001", "roles": ["Learner"], "status": "Active", "name": "Ada Lovelace"},
+    {"user_id": "9002", "roles": ["Learner"], "status": "Active", "name": "Emmy Noether"},
+]
 OpenWindow = Callable[..., Window]
 
 
@@ -38,6 +42,8 @@ def hub(identity_hub: IdentityHub) -> RunningHub:
 
 @pytest.fixture
 def world(identity_hub: IdentityHub) -> IdentityHub:
+    for platform in (identity_hub.edx, identity_hub.p13):
+        platform.members = MEMBERS  # from the start: a list is asked for again after five minutes
     return identity_hub
 
 
@@ -300,10 +306,6 @@ def test_the_pages_of_platforms_are_for_administrators(
 @pytest.mark.parametrize("name", ["edx", "p13"])
 def test_a_teacher_sees_who_has_not_come(window: OpenWindow, world: IdentityHub, name: str) -> None:
     platform = platform_of(world, name)
-    platform.members = [
-        {"user_id": "9001", "roles": ["Learner"], "status": "Active", "name": "Ada Lovelace"},
-        {"user_id": "9002", "roles": ["Learner"], "status": "Active", "name": "Emmy Noether"},
-    ]
     student = window()
     student.page.goto(platform.start_url("9001", custom_join=KEY))
     student.wait_for_landing("/user/")
