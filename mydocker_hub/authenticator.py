@@ -98,6 +98,12 @@ class MyDockerAuthenticator(Authenticator):
                 "(docs/operators/sign-in.md) and give it to mydocker_hub.hubconfig.install(c, "
                 "sign_in=…). To try mydocker_hub out, use demo=True"
             )
+        if self.admin_users and setup.has_doors(settings):
+            raise ValueError(
+                "admin_users goes by user names, and another person could come first and get the "
+                "name: name administrators by their provider's identifier, under administrators "
+                "in sign-in.yaml, or give the role on the page People"
+            )
         if self.demo and not listens_on_loopback(app.bind_url):
             raise ValueError(
                 f"the demonstration sign-in lets anybody in, so it does not run on {app.bind_url}: "
@@ -135,7 +141,7 @@ class MyDockerAuthenticator(Authenticator):
             standing = await handler.catalogue.sign_in(sign_in)
             return {
                 "name": standing.name,
-                "admin": Role.ADMIN in standing.roles or standing.name in self.admin_users,
+                "admin": Role.ADMIN in standing.roles,
                 "groups": groups_of(standing),
             }
         name = data.get("username", "")

@@ -1,4 +1,8 @@
-"""JSON over HTTP between our own processes: time-outs, retries, errors as `domain.errors`."""
+"""HTTP between our own processes, and to addresses that others named.
+
+Ours: JSON, with time-outs, retries, and errors as `domain.errors`. Others': guarded, so that nobody
+makes us ask inside our own network.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.netutil import DefaultLoopResolver
 from tornado.simple_httpclient import (
     HTTPStreamClosedError,
     HTTPTimeoutError,
     SimpleAsyncHTTPClient,
 )
 
+from .domain.addresses import is_private, is_public
 from .domain.errors import MydockerError, Unavailable, error_for
 
 _RETRY_PAUSES = (
@@ -27,6 +33,8 @@ _RETRY_PAUSES = (
     3.0,
     4.0,
 )  # seconds; the hub restarts a service in one or two
+
+GUARDED_MAX_BYTES = 256 * 1024
 
 
 class JsonClient:
@@ -115,3 +123,51 @@ def client() -> SimpleAsyncHTTPClient:
             force_instance=True, max_clients=200, defaults={"user_agent": "mydocker_hub"}
         )
     return _clients[loop]
+
+
+class NotAllowed(OSError):
+    """An address that a name leads to, and that nobody should make us ask."""
+
+
+class _Resolver(DefaultLoopResolver):
+    """Checks the very addresses that are connected to: a name cannot change in between."""
+
+    private = False
+
+    async def resolve(self, host: str, port: int, family: Any = 0) -> list[tuple[int, Any]]:
+        found = [
+            (kind, address)
+            for kind, address in await super().resolve(host, port, family)
+            if is_public(address[0]) or (self.private and is_private(address[0]))
+        ]
+        if not found:
+            raise NotAllowed(f"{host} is on this machine or on a private network")
+        return found
+
+
+class _PrivateToo(_Resolver):
+    private = True
+
+
+_guarded: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, SimpleAsyncHTTPClient]] = (
+    WeakKeyDictionary()
+)
+
+
+def guarded_client(*, private: bool) -> SimpleAsyncHTTPClient:
+    """A client of this event loop for addresses that others named.
+
+    It connects to the internet alone, or (`private`) to this machine and private networks too, and
+    reads at most 256 kB. Its `fetch` raises `NotAllowed` where that leaves no address.
+    """
+    by_reach = _guarded.setdefault(asyncio.get_running_loop(), {})
+    if private not in by_reach:
+        by_reach[private] = SimpleAsyncHTTPClient(
+            force_instance=True,
+            max_clients=20,
+            max_body_size=GUARDED_MAX_BYTES,
+            max_buffer_size=4 * GUARDED_MAX_BYTES,
+            resolver=_PrivateToo() if private else _Resolver(),
+            defaults={"user_agent": "mydocker_hub"},
+        )
+    return by_reach[private]

@@ -94,7 +94,7 @@ def install(
     if frame_origins:
         frames.allow_partitioned_cookies()
         hub.tornado_settings |= {
-            "headers": {"Content-Security-Policy": frames.policy(frame_origins)},
+            "mydocker_frame_policy": frames.policy(frame_origins),
             "cookie_options": frames.COOKIE_OPTIONS,
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyterhub.handlers import BaseHandler
+from jupyterhub.handlers.pages import SpawnPendingHandler
 from jupyterhub.spawner import SpawnException
 from jupyterhub.user import User
 from jupyterhub.utils import url_escape_path, url_path_join
@@ -73,7 +74,23 @@ class MydockerHandler(BaseHandler):
         return hub_error(error, language_of(self))
 
 
-class JoinHandler(MydockerHandler):
+class MayBeFramed:
+    """A page that may be shown inside pages of the origins that operators allow, if any."""
+
+    settings: dict[str, Any]
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()  # type: ignore[misc]
+        policy = self.settings.get("mydocker_frame_policy")
+        if policy:
+            self.set_header("Content-Security-Policy", policy)  # type: ignore[attr-defined]
+
+
+class FramedSpawnPendingHandler(MayBeFramed, SpawnPendingHandler):
+    """Upstream's waiting page."""
+
+
+class JoinHandler(MayBeFramed, MydockerHandler):
     """`/join/KEY[/hub/user-redirect/PATH]`: enrol the person and start the environment.
 
     The addresses of the original system keep working (`/shell/join/KEY…`). Who types the address,
@@ -265,6 +282,7 @@ _REST = r"(?:/(?:hub/)?user-redirect/(.*))?"
 HANDLERS: list[tuple[str, type[BaseHandler]]] = [
     (rf"/join/([^/]+){_REST}/?", JoinHandler),
     (rf"/shell/join/([^/]+){_REST}/?", JoinHandler),
+    (r"/spawn-pending/([^/]+)/([^/]+)", FramedSpawnPendingHandler),
     (rf"/language/({'|'.join(i18n.LANGUAGES)})", LanguageHandler),
     (r"/api/mydocker/routes", RoutesHandler),
     (r"/api/mydocker/routes/([^/]+)/([^/]+)/ports/([0-9]{1,5})", PortHandler),

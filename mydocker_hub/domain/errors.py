@@ -237,6 +237,13 @@ CODES: dict[str, Entry] = {
         409,
         N_("Somebody has to be administrator: give the role to somebody else first."),
     ),
+    "administrator-from-platform": Entry(
+        409,
+        N_(
+            "“%(name)s” cannot be an administrator and come in from an LTI platform: whoever runs "
+            "the platform could come in as that person. Keep two accounts apart."
+        ),
+    ),
     "identity-alone": Entry(
         409, N_("This is the only way into the account: it cannot be taken away.")
     ),

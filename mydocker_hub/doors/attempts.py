@@ -54,8 +54,12 @@ class Attempt:
 
 def spent(kind: str, value: str, lasts: timedelta) -> Spent:
     """Something that is used once: only its digest is kept."""
-    digest = hashlib.sha256(value.encode()).hexdigest()
-    return Spent(key=f"{kind}:{digest}", until=datetime.now(UTC) + lasts)
+    return Spent(key=once_key(kind, value), until=datetime.now(UTC) + lasts)
+
+
+def once_key(kind: str, value: str) -> str:
+    """A short name of something that is there once."""
+    return f"{kind}:{hashlib.sha256(value.encode()).hexdigest()}"
 
 
 class Attempts:
@@ -127,32 +131,44 @@ class Tickets:
 
     def __init__(self, seconds: float = TICKET_SECONDS) -> None:
         self._seconds = seconds
-        self._kept: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, str, Any]] = OrderedDict()
+        self._names: dict[str, str] = {}  # by `once`
 
-    def keep(self, value: Any) -> str:
-        """The name under which `value` can be taken once."""
+    def keep(self, value: Any, *, once: str = "") -> str:
+        """The name under which `value` can be taken once.
+
+        What has the same `once` has one ticket while it lives, with the newest value: an answer
+        that is sent again and again does not push out those of others.
+        """
         self._forget_old()
-        name = secrets.token_urlsafe(24)
-        self._kept[name] = (time.monotonic() + self._seconds, value)
+        name = self._names.get(once) or secrets.token_urlsafe(24)
+        self._kept[name] = (time.monotonic() + self._seconds, once, value)
+        self._kept.move_to_end(name)  # they lie in the order in which they end
+        if once:
+            self._names[once] = name
         return name
 
     def look(self, name: str) -> Any:
         """The value, which stays; None where there is none."""
         self._forget_old()
-        return self._kept.get(name, (0, None))[1]
+        return self._kept.get(name, (0, "", None))[2]
 
     def take(self, name: str) -> Any:
         """The value, once. Raises `Refused`."""
         value = self.look(name)
         if value is None:
             raise Refused("sign-in-expired")
-        del self._kept[name]
+        self._drop(name)
         return value
 
     def _forget_old(self) -> None:
         now = time.monotonic()
         while self._kept:
-            name, (until, _) = next(iter(self._kept.items()))
+            name, (until, _, _) = next(iter(self._kept.items()))
             if until > now and len(self._kept) <= _MOST_TICKETS:
                 return
-            del self._kept[name]
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        _, once, _ = self._kept.pop(name)
+        self._names.pop(once, None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jupyterhub.handlers.base import SESSION_COOKIE_NAME
 from tornado.httputil import url_concat
 from tornado.log import app_log
 from tornado.web import HTTPError, stream_request_body
@@ -28,8 +29,17 @@ LAST_DOOR = "mydocker-door"
 
 _LAST_DOOR_SECONDS = 365 * 86400
 _MOST_NOTES_A_MINUTE = 60
+_LONGEST_NEXT = 2000  # sealed, in a cookie of at most 4096 bytes (RFC 6265 §6.1)
 
 MAX_BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A sign-in that would make somebody who is signed in somebody else; where to go then."""
+
+    sign_in: SignIn
+    next: str
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,8 @@ class DoorHandler(MydockerHandler):
         hub sealed for them (`doors.link`).
         """
         wanted = self.get_argument("next", "") if next_url is None else next_url
+        if len(wanted) > _LONGEST_NEXT:
+            wanted = ""
         attempt = Attempt(
             door=door,
             provider=provider,
@@ -132,8 +144,22 @@ class DoorHandler(MydockerHandler):
             self.redirect(f"{self.hub.base_url}link/confirm?ticket={ticket}", status=303)
             return
         before = self.get_current_user_cookie()
+        if before is not None and await self._is_somebody_else(before.name, sign_in):
+            # Nobody is made somebody else behind their back (login CSRF): they are asked.
+            ticket = self.doors.questions.keep(Switch(sign_in, attempt.next))
+            self.redirect(f"{self.hub.base_url}link/switch?ticket={ticket}", status=303)
+            return
+        await self.let_in(sign_in, attempt.next)
+
+    async def _is_somebody_else(self, name: str, sign_in: SignIn) -> bool:
+        found = await self.catalogue.look_at_sign_in(sign_in)
+        return found is None or found.name != name
+
+    async def let_in(self, sign_in: SignIn, next_url: str) -> None:
+        """Sign somebody in, in a session of their own, and lead them on."""
+        before = self.get_current_user_cookie()
         if before is None:
-            # A session of their own: whoever set the one before (session fixation) gets nothing.
+            # Whoever set the session before (session fixation) gets nothing.
             self._new_session()
         user = await self.login_user({"sign_in": sign_in})
         if user is None:
@@ -142,8 +168,33 @@ class DoorHandler(MydockerHandler):
             self.clear_login_cookie()  # with what services and servers were told of the other one
             self._new_session()
             self.set_login_cookie(user)
+            self.set_hub_cookie(user)
         self._remember(sign_in)
-        self.redirect(attempt.next or self.get_next_url(user), status=303)
+        self.redirect(next_url or self.get_next_url(user), status=303)
+
+    def set_session_cookie(self) -> str:
+        """Upstream's, but as long as the sign-in: what it names ends with it, after a restart too.
+
+        Otherwise a browser that was closed in between would keep the other cookies alone, and
+        signing out would end nothing of what services were told.
+        """
+        if not hasattr(self, "_session_id"):
+            self._session_id = secrets.token_hex(16)
+        days = self.cookie_max_age_days or 14
+        self._set_cookie(
+            SESSION_COOKIE_NAME,
+            self._session_id,
+            encrypted=False,
+            path=self.base_url,
+            max_age=int(days * 86400),
+        )
+        return self._session_id
+
+    def clear_cookie(self, cookie_name: str, **options: Any) -> None:
+        """With the attributes that the hub sets its own with: a partitioned cookie is another."""
+        if cookie_name.startswith(("jupyterhub-", "_xsrf")):
+            options = {**self.settings.get("cookie_options", {}), **options}
+        super().clear_cookie(cookie_name, **options)
 
     def append_query_parameters(self, url: str, exclude: Any = None) -> str:
         """Upstream takes this page's query along to the next: here that is a code or a ticket."""
@@ -205,6 +256,9 @@ class DoorHandler(MydockerHandler):
         return self._reference
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if not hasattr(self, "_jupyterhub_user"):  # before `prepare`, as upstream has it
+            self._jupyterhub_user = None
+            self._resolve_roles_and_scopes()
         error = as_error(kwargs["exc_info"][1]) if "exc_info" in kwargs else NotFound()
         translator = i18n.translator(language_of(self))
         self.set_status(error.status if error.status != 499 else 400)

@@ -11,9 +11,10 @@ from tornado.httputil import url_concat
 from tornado.web import authenticated
 
 from ..domain.errors import Refused
+from ..hubpages import MayBeFramed
 from ..identity.claims import SignIn
 from ..seal import Seal
-from .base import DoorHandler
+from .base import DoorHandler, Switch
 
 
 class LinkHandler(DoorHandler):
@@ -74,11 +75,41 @@ class ConfirmHandler(DoorHandler):
 
     @staticmethod
     def _of(name: str, sign_in: SignIn | None) -> SignIn:
-        if sign_in is None:
+        if not isinstance(sign_in, SignIn):
             raise Refused("sign-in-expired")
         if sign_in.link_to != name:
             raise Refused("sign-in-other-browser")
         return sign_in
 
 
-HANDLERS: list[tuple[str, type]] = [(r"/link", LinkHandler), (r"/link/confirm", ConfirmHandler)]
+class SwitchHandler(MayBeFramed, DoorHandler):
+    """`/link/switch?ticket=…`: somebody is signed in, and came in by a door as somebody else."""
+
+    async def get(self) -> None:
+        ticket = self.get_argument("ticket", "")
+        switch = self.doors.questions.look(ticket)
+        if not isinstance(switch, Switch):
+            raise Refused("sign-in-expired")
+        user = self.current_user
+        self.set_header("Cache-Control", "no-store")
+        self.finish(
+            await self.render_template(
+                "switch.html",
+                account=user.name if user is not None else "",
+                claims=switch.sign_in.claims,
+                ticket=ticket,
+            )
+        )
+
+    async def post(self) -> None:
+        switch = self.doors.questions.take(self.get_argument("ticket", ""))
+        if not isinstance(switch, Switch):
+            raise Refused("sign-in-expired")
+        await self.let_in(switch.sign_in, switch.next)
+
+
+HANDLERS: list[tuple[str, type]] = [
+    (r"/link", LinkHandler),
+    (r"/link/confirm", ConfirmHandler),
+    (r"/link/switch", SwitchHandler),
+]

@@ -30,14 +30,14 @@ from tornado.web import authenticated
 
 from ..catalogueapi import CatalogueApi
 from ..domain.errors import Invalid, MydockerError, NotFound, Refused
-from ..hubpages import JoinHandler, language_of
+from ..hubpages import JoinHandler, MayBeFramed, language_of
 from ..identity import clock, lti11, lti13
 from ..identity.claims import Course, CourseRole, Door, Spent
 from ..identity.lti import MISSING, NOT_OURS, Launch, line, own_path, tool_addresses
 from ..identity.platform import DeepLinkRequest, KnownPlatform, Platform, PlatformStatus
 from ..identity.roles import sign_in_for
 from ..web import i18n
-from .attempts import Attempt, cookie_site, spent
+from .attempts import Attempt, cookie_site, once_key, spent
 from .base import DoorHandler, Doors, FormHandler
 from .lti_keys import PlatformKeys
 
@@ -131,7 +131,7 @@ class Choice:
 # --- shared --------------------------------------------------------------------------------------
 
 
-class LtiHandler(DoorHandler):
+class LtiHandler(MayBeFramed, DoorHandler):
     @property
     def lti(self) -> Lti:
         kept: Lti = self.doors.extras["lti"]
@@ -178,7 +178,8 @@ class LtiHandler(DoorHandler):
 
     def _choice(self, launch: Launch, request: DeepLinkRequest) -> str:
         """The choice waits while the teacher signs in, bound to their browser."""
-        ticket = self.doors.tickets.keep(Choice(request, launch.course))
+        once = once_key("lti-choice", f"{launch.claims.provider}\0{launch.nonce}")
+        ticket = self.doors.tickets.keep(Choice(request, launch.course), once=once)
         attempt = Attempt(
             door=Door.LTI13, provider=launch.claims.provider, extra={"choice": ticket}
         )
@@ -357,7 +358,9 @@ class LaunchHandler(LtiFormHandler):
             raise Refused("sign-in-other-browser", log_detail="no state of ours")
         if "id_token" in sent:
             answer = await self._verified(sent["id_token"], state)
-            done = self.address("done", ticket=self.doors.tickets.keep(answer))
+            # By what was signed: `state` is not, nor is there one way to write a signature.
+            once = once_key("lti13", sent["id_token"].rpartition(".")[0])
+            done = self.address("done", ticket=self.doors.tickets.keep(answer, once=once))
         else:
             # Shown to the browser that asked, and to no other that was made to send this.
             done = self.address(
@@ -504,7 +507,9 @@ class Launch11Handler(LtiFormHandler):
         except MydockerError as error:
             self._send_back(form, error)
             return
-        ticket = self.doors.tickets.keep(Answer11(launch))
+        # Not by its nonce: two people's launches may have the same, and one would get the other's.
+        once = once_key("lti11", f"{consumer}\0{dict(form)['oauth_signature']}")
+        ticket = self.doors.tickets.keep(Answer11(launch), once=once)
         self.redirect(self.address("done11", ticket=ticket), status=303)
 
     def _send_back(self, form: lti11.Pairs, error: MydockerError) -> None:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPRequest
 from tornado.log import app_log
 
 from ..domain.environment import Text
 from ..domain.errors import Refused, Unavailable
+from ..httpclient import guarded_client
 from ..identity.platform import Platform
 from .outside import fetch, is_safe
 
@@ -77,7 +79,11 @@ async def _fetch(platform: Platform) -> dict[str, Key]:
     if not is_safe(url, loopback=True):  # nobody vouches for keys that come in the clear
         raise _unreachable(platform, "the address is not https")
     name = Text(fr=platform.name, en=platform.name)
-    answer = await fetch(HTTPRequest(url, headers={"Accept": "application/json"}), name)
+    answer = await fetch(
+        HTTPRequest(url, headers={"Accept": "application/json"}),
+        name,
+        guarded_client(private=_may_be_private(platform)),
+    )
     value = answer.json() if answer.status == 200 else None
     keys = value.get("keys") if value else None
     if not isinstance(keys, list) or len(keys) > _MOST_KEYS:
@@ -85,6 +91,19 @@ async def _fetch(platform: Platform) -> dict[str, Key]:
     return {
         key["kid"]: key for key in keys if isinstance(key, dict) and isinstance(key.get("kid"), str)
     }
+
+
+def _may_be_private(platform: Platform) -> bool:
+    """Whether the keys are on a host that an administrator approved, wherever that is."""
+    host = _host(platform.jwks_url)
+    return host != "" and host in {_host(platform.issuer), _host(platform.authorization_url)}
+
+
+def _host(url: str | None) -> str:
+    try:
+        return urlsplit(url or "").hostname or ""
+    except ValueError:  # an issuer may be any text
+        return ""
 
 
 def _unreachable(platform: Platform, log_detail: str) -> Unavailable:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from ..domain.environment import Text
 from ..domain.errors import Unavailable
@@ -40,9 +41,12 @@ def unavailable(provider: Text, log_detail: str) -> Unavailable:
     return Unavailable("sign-in-provider-unavailable", provider=provider, log_detail=log_detail)
 
 
-async def fetch(request: HTTPRequest, provider: Text) -> Answer:
+async def fetch(
+    request: HTTPRequest, provider: Text, through: SimpleAsyncHTTPClient | None = None
+) -> Answer:
     """Send a request. Raises `Unavailable` where no whole answer comes.
 
+    `through` is the client to send it with, where the address is not an operator's own.
     Nothing is decompressed: a few kilobytes could become gigabytes.
     """
     received: list[bytes] = []
@@ -61,7 +65,7 @@ async def fetch(request: HTTPRequest, provider: Text) -> Answer:
     request.streaming_callback = keep
     where = without_query(request.url)
     try:
-        response = await client().fetch(request, raise_error=False)
+        response = await (through or client()).fetch(request, raise_error=False)
     except (OSError, HTTPClientError, HTTPInputError, ValueError) as error:
         raise unavailable(provider, f"{where}: {type(error).__name__}: {error}") from error
     if response.code == 599:  # as tornado calls what was no answer

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from jupyterhub import orm
 from jupyterhub._xsrf_utils import _set_xsrf_cookie
 from jupyterhub.handlers.login import LoginHandler as UpstreamLoginHandler
 from jupyterhub.handlers.login import LogoutHandler as UpstreamLogoutHandler
@@ -174,6 +175,16 @@ class LoginHandler(DoorHandler, UpstreamLoginHandler):
 
 class LogoutHandler(DoorHandler, UpstreamLogoutHandler):
     """`/logout`: what has ended, and what has not."""
+
+    async def default_handle_logout(self) -> None:
+        user = self.current_user
+        if user is not None and not self.get_session_cookie():
+            # Which session it was is not known: end all that services were told of this person.
+            tokens = self.db.query(orm.APIToken).filter_by(user_id=user.id)
+            for token in tokens.filter(orm.APIToken.session_id.is_not(None)):
+                self.db.delete(token)
+            self.db.commit()
+        await super().default_handle_logout()
 
     async def render_logout_page(self) -> None:
         provider, issuer = self.last_door()

@@ -19,7 +19,7 @@ from ..federation import sp
 from ..federation.refresh import Federation
 from ..federation.response import Responses, Verified, attempt_of, request_id
 from ..hubpages import language_of
-from ..identity.claims import Door
+from ..identity.claims import Door, Spent
 from ..identity.roles import sign_in_for
 from ..identity.saml import PROVIDER
 from ..identity.settings import Federation as FederationSettings
@@ -160,7 +160,7 @@ class AcsHandler(FormHandler, SamlHandler):
         except MydockerError as error:
             _say_in_each_language(error)
             raise
-        ticket = self.doors.tickets.keep(verified)
+        ticket = self.doors.tickets.keep(verified, once=_spent(verified).key)
         self.redirect(url_concat(f"{self.hub.base_url}saml/done", {"ticket": ticket}), status=303)
 
     def _saml_response(self) -> str:
@@ -187,19 +187,24 @@ class DoneHandler(SamlHandler):
         self.request.uri = self.request.path
 
     async def get(self) -> None:
-        verified = self.doors.tickets.take(self.get_query_argument("ticket", ""))
+        ticket = self.get_query_argument("ticket", "")
+        verified = self.doors.tickets.look(ticket)
         if not isinstance(verified, Verified):
-            raise Refused("sign-in-expired", log_detail="a ticket of another door")
+            raise Refused("sign-in-expired", log_detail="no ticket of this door")
         attempt = self.take(attempt_of(verified.in_response_to), Door.SAML)
+        self.doors.tickets.take(ticket)
         if attempt.extra.get("idp") != verified.issuer:
             raise Refused(
                 "sign-in-message-invalid",
                 provider=verified.claims.institution or verified.issuer,
                 log_detail=f"{verified.issuer} answers for {attempt.extra.get('idp')}",
             )
-        once = spent("assertion", f"{verified.issuer} {verified.assertion_id}", verified.remember)
-        sign_in = sign_in_for(verified.claims, self.doors.settings, spent=(once,))
+        sign_in = sign_in_for(verified.claims, self.doors.settings, spent=(_spent(verified),))
         await self.welcome(sign_in, attempt)
+
+
+def _spent(verified: Verified) -> Spent:
+    return spent("assertion", f"{verified.issuer} {verified.assertion_id}", verified.remember)
 
 
 class InstitutionsHandler(SamlHandler):

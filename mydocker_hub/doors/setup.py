@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jupyterhub import log as hublog
+
 from ..identity.settings import SignInSettings
 from . import cas, link, lti, oidc, page, saml
 from .attempts import Attempts, Tickets
@@ -31,6 +33,8 @@ def open_doors(
 
     A door that is not configured has no address at all.
     """
+    if "ticket" not in hublog.SCRUB_PARAM_KEYS:  # what the hub's log cuts out of addresses
+        hublog.SCRUB_PARAM_KEYS += ("ticket",)
     doors = Doors(
         settings=settings,
         secret=secret,

@@ -20,8 +20,10 @@ from ..domain.environment import Text
 from ..domain.errors import Refused
 from ..identity.clock import instant
 
-MAX_BYTES = 512 * 1024
+MAX_BYTES = 128 * 1024
 """A response as XML. Real ones have 5 to 30 kB."""
+
+_MOST_ELEMENTS = 2000  # pysaml2 looks at each, before any signature is checked
 
 SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
 SAMLP = "urn:oasis:names:tc:SAML:2.0:protocol"
@@ -201,7 +203,9 @@ def _screen(root: etree._Element, *, decrypted: bool) -> None:
 
 
 def _only_known_forms(root: etree._Element) -> None:
-    for element in root.iter():
+    for number, element in enumerate(root.iter()):
+        if number >= _MOST_ELEMENTS:
+            raise _UnfitError("too many elements")
         if not isinstance(element.tag, str):
             raise _UnfitError("comment or processing instruction")
         namespace = etree.QName(element).namespace or ""

@@ -49,6 +49,7 @@ _RETRY_SECONDS = 60
 _LARGEST_ENTITY = 2 * 1024 * 1024
 _UNKNOWN_SECONDS = 300
 _MOST_UNKNOWN = 1000
+_MOST_ASKED = 100  # names that nobody has ever had are soon made up
 _AT_ONCE = 8
 _MEMORY = 4 * 1024**3
 
@@ -290,6 +291,8 @@ class Federation:
         if self._unknown.get(entity_id, 0) > time.monotonic():
             raise NotFound("sign-in-institution-unknown", log_detail=entity_id)
         if entity_id not in self._asked:  # many who come at once ask once
+            if len(self._asked) >= _MOST_ASKED:
+                raise Unavailable("federation-unavailable", log_detail="too many are asked for")
             task = asyncio.create_task(self._ask(entity_id))
             self._asked[entity_id] = task
             task.add_done_callback(lambda _: self._asked.pop(entity_id, None))

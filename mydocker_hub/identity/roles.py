@@ -128,10 +128,15 @@ def by_table(found: frozenset[str], primary: str, table: RoleTable) -> Ruling | 
 
 
 def is_administrator(claims: Claims, settings: SignInSettings) -> bool:
-    """Whether the configuration names this very identity as an administrator."""
+    """Whether the configuration names this very identity as an administrator.
+
+    Only by what its issuer vouches for: in a federation anybody's provider may say any `uid`.
+    """
     if claims.door in LTI_DOORS:
         return False
-    known = {value for _, value in claims.identifiers} | set(claims.values.values())
+    known = {value for _, value in claims.identifiers}
+    if claims.door is not Door.SAML:  # there it is an identifier, and its scope was checked
+        known.add(claims.values.get("eduPersonPrincipalName", ""))
     return any(
         administrator.provider == claims.provider
         and bool({administrator.identifier, _as_compared(administrator.identifier)} & known)
@@ -186,6 +191,7 @@ class Claimed:
     since: datetime
     signed_in_at: datetime
     configured_admin: bool = False
+    from_platform: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,8 @@ def effective_roles(
         newest[decision.role] = decision
     held = [Held(Role.STUDENT, Origin.EVERYBODY, None)]
     for role in (Role.TEACHER, Role.ADMIN):
+        if role is Role.ADMIN and any(one.from_platform for one in claimed):
+            continue
         decision_now = newest.get(role)
         if decision_now and (decision_now.until is None or now < decision_now.until):
             if decision_now.granted:

@@ -204,6 +204,12 @@ class Administrator(Model):
     provider: str
     identifier: str = Field(min_length=3, max_length=1000)
 
+    @model_validator(mode="after")
+    def _scoped(self) -> Administrator:
+        if self.provider == "federation" and "@" not in self.identifier:
+            raise ValueError("in the federation write a whole identifier, such as a.b@univ.example")
+        return self
+
 
 class Support(Model):
     mail: str = Field(default="", max_length=200)

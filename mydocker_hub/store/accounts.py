@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from ..domain.errors import Conflict, Invalid, NotFound, Refused
 from ..domain.people import Role
 from ..identity import usernames
 from ..identity.claims import CourseRole, Standing
-from ..identity.roles import Held, Origin
+from ..identity.roles import LTI_DOORS, Held, Origin
 from . import people
 from .editing import audit
 from .people import ROLE_DAYS
@@ -46,6 +46,7 @@ _MOST_REFUSALS_AN_HOUR = 5000
 HISTORY = (
     *("account-created", "account-blocked", "account-unblocked", "accounts-joined"),
     *("identity-added", "identity-key-changed", "identity-separated"),
+    "admin-by-configuration",
     *("role-claimed", "role-granted", "role-withdrawn", "role-decision-ended"),
 )
 """The actions of the audit log that are about an account."""
@@ -380,6 +381,8 @@ def decide(
     if until is not None and until <= now:
         raise Invalid(problems=[("until", "choose a day that is still to come")])
     with _AdministratorStays(session, name, now, role_days) as row:
+        if granted and role is Role.ADMIN and _from_platform(session, row.id):
+            raise Conflict("administrator-from-platform", name=name)
         _end_decisions(session, row, role, now)
         session.add(
             RoleDecisionRow(
@@ -462,6 +465,10 @@ def join(session: Session, keep: str, close: str, actor: str, now: datetime) -> 
     _lock_identities(session, ids)
     locked = {row.id: row for row in _lock_people(session, ids)}
     closed, kept = locked[ids[0]], locked[ids[1]]
+    administrators = _administrators(session, now, ROLE_DAYS)
+    if administrators & set(ids) and any(_from_platform(session, one) for one in ids):
+        name = kept.name if kept.id in administrators else closed.name
+        raise Conflict("administrator-from-platform", name=name)
     for row in (closed, kept):
         if row.joined_to_id is not None:
             raise Conflict("account-joined-already", name=row.name)
@@ -478,6 +485,9 @@ def join(session: Session, keep: str, close: str, actor: str, now: datetime) -> 
     }
     closed.joined_to_id = kept.id
     closed.standing_changed_at = kept.standing_changed_at = now
+    session.flush()
+    if administrators and not _administrators(session, now, ROLE_DAYS):
+        raise Conflict("last-administrator")
     detail = {"kept": kept.name, "closed": closed.name}
     audit(session, actor, "accounts-joined", kept.name, now, **detail, copied=copied)
     audit(session, actor, "accounts-joined", closed.name, now, **detail)
@@ -692,15 +702,28 @@ class _AdministratorStays:
             raise Conflict("last-administrator")
 
     def _administrators(self) -> set[int]:
-        return set(
-            self._session.scalars(
-                select(PersonRow.id).where(
-                    _has(Role.ADMIN, None, self._now, self._days),
-                    PersonRow.blocked_at.is_(None),
-                    PersonRow.joined_to_id.is_(None),
-                )
+        return _administrators(self._session, self._now, self._days)
+
+
+def _administrators(session: Session, now: datetime, role_days: int) -> set[int]:
+    return set(
+        session.scalars(
+            select(PersonRow.id).where(
+                _has(Role.ADMIN, None, now, role_days),
+                PersonRow.blocked_at.is_(None),
+                PersonRow.joined_to_id.is_(None),
             )
         )
+    )
+
+
+def _from_platform(session: Session, person_id: int) -> bool:
+    """Whether somebody can come in from an LTI platform."""
+    found = select(IdentityRow.id).where(
+        IdentityRow.person_id == person_id,
+        IdentityRow.door.in_([door.value for door in LTI_DOORS]),
+    )
+    return session.scalar(found.limit(1)) is not None
 
 
 def _has(role: Role, origin: Origin | None, now: datetime, role_days: int) -> ColumnElement[bool]:
@@ -718,12 +741,17 @@ def _has(role: Role, origin: Origin | None, now: datetime, role_days: int) -> Co
         IdentityRow.signed_in_at > now - timedelta(days=role_days),
         claims,
     )
+    from_platform = exists().where(
+        IdentityRow.person_id == PersonRow.id,
+        IdentityRow.door.in_([door.value for door in LTI_DOORS]),
+    )
+    may: ColumnElement[bool] = ~from_platform if role is Role.ADMIN else true()
     if origin is None:
-        return or_(by_decision, by_claim)
+        return and_(may, or_(by_decision, by_claim))
     if origin is Origin.DECIDED:
-        return by_decision
+        return and_(may, by_decision)
     expected = Origin.CONFIGURED if role is Role.ADMIN else Origin.CLAIMED
-    return by_claim if origin is expected else PersonRow.id.is_(None)
+    return and_(may, by_claim) if origin is expected else PersonRow.id.is_(None)
 
 
 def _holding(now: datetime) -> list[ColumnElement[bool]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,7 @@ class KeptCourse:
     id: int
     platform: int
     platform_name: str
+    deployment: str
     context: str
     title: str
     memberships_url: str
@@ -96,13 +97,23 @@ class Chosen:
 
 
 def course_row(session: Session, course: Course, now: datetime) -> CourseRow:
-    """The row of a course; what its last message said of it is kept."""
+    """The row of a course; what its last message said of it is kept.
+
+    A context is a course within its deployment alone (LTI 1.3 Core §5.4.1).
+    """
     query = select(CourseRow).where(
-        CourseRow.platform_id == course.platform, CourseRow.context == course.context
+        CourseRow.platform_id == course.platform,
+        CourseRow.deployment == course.deployment,
+        CourseRow.context == course.context,
     )
     row = session.scalar(query)
     if row is None:
-        row = CourseRow(platform_id=course.platform, context=course.context, updated_at=now)
+        row = CourseRow(
+            platform_id=course.platform,
+            deployment=course.deployment,
+            context=course.context,
+            updated_at=now,
+        )
         try:
             with session.begin_nested():
                 session.add(row)
@@ -111,7 +122,6 @@ def course_row(session: Session, course: Course, now: datetime) -> CourseRow:
             if row is None:  # no such platform any more
                 raise NotFound() from None
     row.title = course.title or row.title or ""
-    row.deployment = course.deployment or row.deployment or ""
     row.memberships_url = course.memberships_url or row.memberships_url or ""
     row.updated_at = now
     session.flush()
@@ -137,7 +147,9 @@ def note_member(session: Session, course: Course, person_id: int, now: datetime)
     return row.id
 
 
-def attach(session: Session, course_id: int, environment_id: int, now: datetime) -> None:
+def attach(
+    session: Session, course_id: int, environment_id: int, actor: str, now: datetime
+) -> None:
     """An activity of the course opens this environment; a second time changes nothing."""
     key = (course_id, environment_id)
     if session.get(CourseEnvironmentRow, key) is not None:
@@ -151,6 +163,9 @@ def attach(session: Session, course_id: int, environment_id: int, now: datetime)
             )
     except IntegrityError:  # in another tab
         return
+    slug = session.get_one(EnvironmentRow, environment_id).slug
+    subject = f"course {course_id}"
+    audit(session, actor, "course-environment-attached", subject, now, environment=slug)
 
 
 # --- a teacher's choice --------------------------------------------------------------------------
@@ -218,10 +233,11 @@ def choose(
     platform = session.get_one(PlatformRow, found.request.platform)
     title = found.course.title if found.course else ""
     label = ": ".join(part for part in (platform.definition["name"], title) if part)[:200]
-    chosen = [_open(session, slug, person, label, now) for slug in dict.fromkeys(slugs)]
+    course_id = found.course.id if found.course else None
+    chosen = [_open(session, slug, person, label, course_id, now) for slug in dict.fromkeys(slugs)]
     if found.course is not None:
         for one, environment_id in chosen:
-            attach(session, found.course.id, environment_id, now)
+            attach(session, found.course.id, environment_id, person.name, now)
             slug = one.environment.slug
             subject = f"course {found.course.id}"
             audit(session, person.name, "course-environment-chosen", subject, now, environment=slug)
@@ -235,14 +251,19 @@ def _may_be_chosen(person: Person, found: Found) -> bool:
 
 
 def _open(
-    session: Session, slug: str, person: Person, label: str, now: datetime
+    session: Session, slug: str, person: Person, label: str, course_id: int | None, now: datetime
 ) -> tuple[Chosen, int]:
+    # Held from here on: it must not stop being public before the link is there to be revoked.
+    session.execute(select(EnvironmentRow.id).where(EnvironmentRow.slug == slug).with_for_update())
     found = reading.find(session, slug, person)
     may_start(person, found.environment, found.standing).or_raise(found.environment)
     if not _may_be_chosen(person, found):
         raise Refused("not-allowed")
-    # Everybody may start what is public: a link to it gives nothing away, whoever makes it.
-    link = editing.add_join_link(session, slug, person, now, label=label)
+    # Everybody may start what is public: a link to it gives nothing away, whoever makes it. Who may
+    # not edit gets one that ends when it is public no more.
+    if may_edit(person, found.environment, found.standing).allowed:
+        course_id = None
+    link = editing.add_join_link(session, slug, person, now, label=label, course_id=course_id)
     return Chosen(found.environment, link), found.id
 
 
@@ -266,25 +287,30 @@ def _choice(session: Session, row: DeepLinkRow) -> Choice:
 # --- for teachers --------------------------------------------------------------------------------
 
 
-def courses_of(session: Session, person: Person) -> list[KeptCourse]:
-    """The courses that a person teaches; an administrator's are all. By title."""
+def courses_of(session: Session, person: Person, now: datetime, role_days: int) -> list[KeptCourse]:
+    """The courses that a person teaches; an administrator's are all. By title.
+
+    Who has not come from a course for `role_days` teaches there no more.
+    """
     query = select(CourseRow)
     if not person.is_admin:
         query = (
             query.join(CourseMemberRow, CourseMemberRow.course_id == CourseRow.id)
             .join(PersonRow, PersonRow.id == CourseMemberRow.person_id)
-            .where(PersonRow.name == person.name, CourseMemberRow.role == CourseRole.TEACHER)
+            .where(PersonRow.name == person.name, *_teaching(now, role_days))
         )
     rows = session.scalars(query.order_by(CourseRow.title, CourseRow.id).limit(1000))
     return [_kept(session, row) for row in rows]
 
 
-def course_for(session: Session, course_id: int, person: Person) -> CourseView:
-    """A course with who came from it, for its teachers and administrators.
+def course_for(
+    session: Session, course_id: int, person: Person, now: datetime, role_days: int
+) -> CourseView:
+    """A course with who came from it, for its teachers (as `courses_of`) and administrators.
 
     Raises `Refused` for anybody else, whether there is such a course or not.
     """
-    if not person.is_admin and not _teaches(session, course_id, person):
+    if not person.is_admin and not _teaches(session, course_id, person, now, role_days):
         raise Refused("not-allowed")
     row = session.get(CourseRow, course_id)
     if row is None:
@@ -303,13 +329,27 @@ def course_for(session: Session, course_id: int, person: Person) -> CourseView:
     )
 
 
-def _teaches(session: Session, course_id: int, person: Person) -> bool:
-    role = session.scalar(
-        select(CourseMemberRow.role)
-        .join(PersonRow, PersonRow.id == CourseMemberRow.person_id)
-        .where(CourseMemberRow.course_id == course_id, PersonRow.name == person.name)
+def _teaching(now: datetime, role_days: int) -> tuple[ColumnElement[bool], ...]:
+    """What a teacher's membership is: the word of a launch that is not too long ago."""
+    return (
+        CourseMemberRow.role == CourseRole.TEACHER,
+        CourseMemberRow.launched_at > now - timedelta(days=role_days),
     )
-    return role == CourseRole.TEACHER
+
+
+def _teaches(
+    session: Session, course_id: int, person: Person, now: datetime, role_days: int
+) -> bool:
+    found = session.scalar(
+        select(CourseMemberRow.course_id)
+        .join(PersonRow, PersonRow.id == CourseMemberRow.person_id)
+        .where(
+            CourseMemberRow.course_id == course_id,
+            PersonRow.name == person.name,
+            *_teaching(now, role_days),
+        )
+    )
+    return found is not None
 
 
 def _participants(
@@ -338,7 +378,14 @@ def _participants(
             func.min(LaunchRow.asked_at),
             func.max(LaunchRow.asked_at),
         )
-        .where(LaunchRow.person_id.in_(people), LaunchRow.environment_id.in_(list(environments)))
+        .join(CourseEnvironmentRow, CourseEnvironmentRow.environment_id == LaunchRow.environment_id)
+        .where(
+            CourseEnvironmentRow.course_id == course.id,
+            LaunchRow.person_id.in_(people),
+            LaunchRow.environment_id.in_(list(environments)),
+            # What they did before is no business of the course.
+            LaunchRow.asked_at >= CourseEnvironmentRow.attached_at,
+        )
         .group_by(LaunchRow.person_id, LaunchRow.environment_id)
         .order_by(LaunchRow.environment_id)
     ):
@@ -363,6 +410,7 @@ def _kept(session: Session, row: CourseRow) -> KeptCourse:
         id=row.id,
         platform=row.platform_id,
         platform_name=platform.definition["name"],
+        deployment=row.deployment,
         context=row.context,
         title=row.title,
         memberships_url=row.memberships_url,

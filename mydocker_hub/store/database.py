@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -107,11 +108,39 @@ class Database:
             config = Config()
             config.set_main_option("script_location", str(folder).replace("%", "%%"))
             try:
-                with self.engine.connect().execution_options(mydocker_write=True) as connection:
+                with (
+                    self.engine.connect().execution_options(mydocker_write=True) as connection,
+                    _tables_may_be_rebuilt(connection),
+                ):
                     config.attributes["connection"] = connection
                     run(config)
             except DatabaseError as error:  # not there, no right to it, or not a database
                 raise _unavailable(error) from error
+
+
+@contextmanager
+def _tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
+    """Let Alembic change tables of SQLite, which it makes anew and drops.
+
+    With foreign keys in force, dropping the old table would delete the rows of all that refer to
+    it. They are put out of force before the transaction begins: inside one, SQLite ignores that.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+        connection.rollback()  # of what only read: inside a transaction the pragmas do nothing
+        broken = driver.execute("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise Unavailable(
+                "catalogue-unavailable", log_detail=f"rows that refer to nothing: {broken[:5]}"
+            )
+    finally:
+        connection.rollback()
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 def _unavailable(error: DatabaseError) -> Unavailable:

@@ -108,15 +108,21 @@ def add_join_link(
     *,
     label: str = "",
     expires_at: datetime | None = None,
+    course_id: int | None = None,
 ) -> JoinLink:
-    """A new invitation with a key nobody can guess (119 bits)."""
+    """A new invitation with a key nobody can guess (119 bits).
+
+    With `course_id`, for who may not edit: it ends when the environment is public no more.
+    """
     row = _locked(session, slug)
     link = JoinLink(
         key="".join(secrets.choice(_KEY_LETTERS) for _ in range(_KEY_LENGTH)),
         label=label,
         expires_at=expires_at and expires_at.astimezone(UTC),  # as it will be read
     )
-    session.add(_link_row(link, row.id, now))
+    added = _link_row(link, row.id, now)
+    added.course_id = course_id
+    session.add(added)
     audit(session, person.name, "join-link-added", slug, now, label=label)
     return link
 
@@ -243,10 +249,31 @@ def _replace(
     if Environment.model_validate(row.definition) == environment:
         row.search_text = reading.search_text(environment)  # another release may index otherwise
         return
+    was_public = row.public
     row.version += 1
     _write(row, environment, now)
     _keep_version(session, row, actor, now)
     audit(session, actor, "environment-changed", row.slug, now, version=row.version)
+    if was_public and not row.public:
+        _revoke_links_of_courses(session, row, actor, now)
+
+
+def _revoke_links_of_courses(
+    session: Session, row: EnvironmentRow, actor: str, now: datetime
+) -> None:
+    """Withdraw the links that others than its editors made for their courses."""
+    links = session.scalars(
+        select(JoinLinkRow)
+        .where(
+            JoinLinkRow.environment_id == row.id,
+            JoinLinkRow.course_id.is_not(None),
+            JoinLinkRow.revoked_at.is_(None),
+        )
+        .order_by(JoinLinkRow.id)
+    )
+    for link in links:
+        link.revoked_at = now
+        audit(session, actor, "join-link-revoked", row.slug, now, label=link.label)
 
 
 def _write(row: EnvironmentRow, environment: Environment, now: datetime) -> None:

@@ -56,7 +56,9 @@ def sign_in(
     row = find_identity(session, claims, lock=True)
     new = False
     if row is None:
-        row, new = _add_identity(session, claims, platform, target, now, role_days)
+        if target is not None and platform is not None:
+            _no_administrator(session, target, now, role_days)
+        row, new = _add_identity(session, request, platform, target, now, role_days)
     person = session.get_one(PersonRow, row.person_id)
     if person.blocked_at is not None:
         raise Refused("account-blocked", log_detail=person.name)
@@ -65,7 +67,13 @@ def sign_in(
     row.display_name, row.mail = _display_name(claims), claims.mail
     row.institution = claims.institution
     row.signed_in_at = now
-    row.configured_admin = request.admin and claims.door not in LTI_DOORS
+    configured = request.admin and claims.door not in LTI_DOORS
+    if bool(row.configured_admin) != configured:
+        row.configured_admin = configured
+        audit(
+            session, person.name, "admin-by-configuration", person.name, now,
+            provider=claims.provider, named=configured,
+        )  # fmt: skip
     role = Role.TEACHER if request.role is Role.TEACHER else Role.STUDENT
     if platform is not None:
         role = Role.STUDENT
@@ -156,6 +164,7 @@ def roles_of(
                 since=row.claimed_since,
                 signed_in_at=row.signed_in_at,
                 configured_admin=row.configured_admin,
+                from_platform=Door(row.door) in LTI_DOORS,
             )
         )
     decided: dict[int, list[Decision]] = {one: [] for one in person_ids}
@@ -356,17 +365,29 @@ def _account_to_link(session: Session, name: str) -> PersonRow | None:
     return row
 
 
+def _no_administrator(session: Session, person: PersonRow, now: datetime, role_days: int) -> None:
+    """An administrator would lose the role by a way in from a platform: say so instead."""
+    held = roles_of(session, [person.id], now, role_days=role_days)[person.id]
+    if any(one.role is Role.ADMIN for one in held):
+        raise Conflict("administrator-from-platform", name=person.name)
+
+
 def _add_identity(
     session: Session,
-    claims: Claims,
+    request: SignIn,
     platform: Platform | None,
     target: PersonRow | None,
     now: datetime,
     role_days: int,
 ) -> tuple[IdentityRow, bool]:
-    """A new identity, in the account that it belongs to; whether that account is new too."""
+    """A new identity, in the account that it belongs to; whether that account is new too.
+
+    Whom the configuration names as administrator is joined to nobody: who runs the platform could
+    have come first, in their name.
+    """
+    claims = request.claims
     how = "linked"
-    if target is None:
+    if target is None and not request.admin:
         target, how = joined_by_rule(session, claims, platform, now, role_days=role_days), "rule"
     base = usernames.base_name(claims.given_name, claims.family_name, claims.display_name)
     for _ in range(50):
@@ -564,11 +585,13 @@ def _note_course(session: Session, course: Course, person: PersonRow, now: datet
     course_id = courses.note_member(session, course, person.id, now)
     environment = course.join_key and session.scalar(
         select(JoinLinkRow.environment_id).where(
-            JoinLinkRow.key == course.join_key, JoinLinkRow.revoked_at.is_(None)
+            JoinLinkRow.key == course.join_key,
+            JoinLinkRow.revoked_at.is_(None),
+            or_(JoinLinkRow.expires_at.is_(None), JoinLinkRow.expires_at > now),
         )
     )
     if environment:
-        courses.attach(session, course_id, environment, now)
+        courses.attach(session, course_id, environment, person.name, now)
 
 
 def _teaches(

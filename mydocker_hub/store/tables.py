@@ -189,7 +189,7 @@ class ToolKeyRow(Base):
 
 
 class CourseRow(Base):
-    """A course of a platform (LTI context), as its last launch named it."""
+    """A course (LTI context) of a deployment of a platform, as its last launch named it."""
 
     __tablename__ = "courses"
 
@@ -202,7 +202,14 @@ class CourseRow(Base):
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
     __table_args__ = (
-        Index("uq_courses_platform_id_context", "platform_id", "context", unique=True),
+        # A context is unique within its deployment (LTI 1.3 Core §5.4.1); LTI 1.1 has none: "".
+        Index(
+            "uq_courses_platform_id_deployment_context",
+            "platform_id",
+            "deployment",
+            "context",
+            unique=True,
+        ),
     )
 
 
@@ -304,6 +311,11 @@ class JoinLinkRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    # Of a link that somebody without the right to edit made for a course, as the environment was
+    # public: it is revoked when that ends.
+    course_id: Mapped[int | None] = mapped_column(
+        ForeignKey("courses.id", ondelete="SET NULL"), index=True
+    )
 
     environment: Mapped[EnvironmentRow] = relationship()
 

@@ -173,3 +173,41 @@ def test_tickets_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tickets.look(names[0]) is None
     assert tickets.look(names[-1]) == 9
     assert len(tickets._kept) <= 4
+
+
+def test_what_is_sent_again_has_one_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "_MOST_TICKETS", 3)
+    tickets = Tickets()
+    other = tickets.keep("another person's")
+    names = {tickets.keep(number, once="the same") for number in range(50)}
+    assert len(names) == 1
+    assert tickets.look(other) == "another person's"
+    assert tickets.take(*names) == 49
+    again = tickets.keep(50, once="the same")
+    assert again not in names
+    assert tickets.look(again) == 50
+
+
+def test_what_is_sent_again_later_has_a_new_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    tickets = Tickets()
+    start = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: start)
+    first, other = tickets.keep(1, once="the same"), tickets.keep(2)
+    monkeypatch.setattr(time, "monotonic", lambda: start + attempts.TICKET_SECONDS - 1)
+    assert tickets.keep(3, once="the same") == first
+    monkeypatch.setattr(time, "monotonic", lambda: start + attempts.TICKET_SECONDS + 1)
+    assert tickets.look(other) is None
+    assert tickets.look(first) == 3  # it lives from when it was sent last
+    monkeypatch.setattr(time, "monotonic", lambda: start + 2 * attempts.TICKET_SECONDS)
+    assert tickets.keep(4, once="the same") != first
+    assert len(tickets._kept) == len(tickets._names) == 1
+
+
+def test_what_was_pushed_out_has_no_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "_MOST_TICKETS", 3)
+    tickets = Tickets()
+    names = [tickets.keep(number, once=str(number)) for number in range(10)]
+    assert len(tickets._names) <= 4
+    again = tickets.keep(0, once="0")
+    assert again != names[0]
+    assert tickets.take(again) == 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import re
 import secrets
@@ -21,6 +24,7 @@ import pytest
 import requests
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
+from oauthlib.oauth1.rfc5849 import signature
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
@@ -359,6 +363,65 @@ def test_a_ticket_opens_in_the_browser_that_asked(
     assert code_of(browser.get(done, timeout=60)) == "sign-in-expired"
 
 
+def post_only(browser: requests.Session, filled: Form, **fields: str) -> str:
+    """Where an answer leads, not gone to yet."""
+    data = {**filled.fields, **fields}
+    page = browser.post(filled.action, data=data, timeout=60, allow_redirects=False)
+    assert page.status_code == 303
+    return _whole(page)
+
+
+@pytest.mark.parametrize("age", [0, 1200])
+def test_an_answer_sent_again_and_again_has_one_ticket(
+    age: int, p13: P13Platform, browser: requests.Session
+) -> None:
+    """Whatever its state, which is not signed; and when it is too late already."""
+    made = int(time.time()) - age
+    p13.tamper = signed_anew(p13, iat=made, exp=made + 60)
+    answer, second = begin(p13, browser), begin(p13, browser)
+    p13.tamper = None
+    place = post_only(browser, answer)
+    assert "/hub/lti/done?ticket=" in place
+    assert place == post_only(browser, answer)
+    assert place == post_only(browser, answer, state=secrets.token_hex(16))
+    assert place != post_only(browser, second)
+    honest = send(browser, answer)
+    if age:
+        assert code_of(honest) == "sign-in-clock"
+    else:
+        assert honest.headers["Location"] == f"/hub/join/{KEY}"
+
+
+def test_a_choice_begun_again_and_again_has_one_ticket(
+    hub: RunningHub, p13: P13Platform, browser: requests.Session
+) -> None:
+    """Up to 20 kB of the platform's `data` wait with it; only the catalogue sees what was spent."""
+    seal = Seal((hub.state / "catalogue_secret").read_text().strip(), "sign-in attempt")
+    role = TEACHER["P13Platform"]
+    answer = begin(p13, browser, "teacher", message=DEEP_LINKING, role=role)
+    cookies = list(browser.cookies)
+    tickets = []
+    for _ in range(3):
+        with requests.Session() as same:
+            for cookie in cookies:
+                same.cookies.set_cookie(cookie)
+            same.get(post_only(same, answer), timeout=60, allow_redirects=False)
+            old = {cookie.name for cookie in cookies}
+            begun = [c for c in same.cookies if c.name not in old and "sign-in-" in c.name]
+            tickets.append([seal.open(c.value, seconds=900)["extra"]["choice"] for c in begun])
+    assert len(tickets[0]) == 1
+    assert tickets == [tickets[0]] * 3
+
+
+def test_an_answer_without_a_token_has_no_ticket(
+    p13: P13Platform, browser: requests.Session
+) -> None:
+    answer = begin(p13, browser)
+    assert "ticket=" in post_only(browser, answer)
+    del answer.fields["id_token"]
+    assert "ticket=" not in post_only(browser, answer)
+
+
 def test_an_answer_for_one_beginning_does_not_do_for_another(
     p13: P13Platform, edx: EdxPlatform, browser: requests.Session
 ) -> None:
@@ -659,6 +722,36 @@ def test_an_lti11_launch(hub: RunningHub, consumer: Any, browser: requests.Sessi
         assert not is_signed_in(hub, other)
 
 
+def test_an_lti11_launch_sent_again_and_again_has_one_ticket(
+    hub: RunningHub, browser: requests.Session
+) -> None:
+    """Another launch has another, also with the same nonce: it may be somebody else's."""
+    url = f"{hub.url}/hub/lti/launch11/{KEY}"
+    first, second = (
+        Form(url, "post", signed11(url, {"oauth_nonce": "n-1", "user_id": user}))
+        for user in ("yan", "yve")
+    )
+    place = post_only(browser, first)
+    assert "/hub/lti/done11?ticket=" in place
+    assert place == post_only(browser, first)
+    assert place != post_only(browser, second)
+    assert place == post_only(browser, first)
+
+
+def signed11(url: str, changed: dict[str, str]) -> dict[str, str]:
+    """A form as a consumer that chooses its nonces badly would sign it."""
+    fields = {**pylti_lti11(url, "key-11", SECRET, "x", "Learner"), **changed}
+    del fields["oauth_signature"]
+    base = signature.signature_base_string(
+        "POST",
+        signature.base_string_uri(url),
+        signature.normalize_parameters(list(fields.items())),
+    )
+    key = f"{SECRET}&".encode()
+    digest = hmac.new(key, base.encode(), hashlib.sha1).digest()
+    return {**fields, "oauth_signature": base64.b64encode(digest).decode()}
+
+
 def test_an_lti11_launch_names_its_join_link(hub: RunningHub, browser: requests.Session) -> None:
     url = f"{hub.url}/hub/lti/launch11"
     fields = edx_lti11(url, "key-11", SECRET, "zoe", "Learner", custom={"join": KEY})
@@ -777,12 +870,12 @@ class Clock:
         return self.now
 
 
-def known(url: str) -> Platform:
+def known(url: str, issuer: str = "http://127.0.0.1", auth: str = "") -> Platform:
     return Platform(
         name="Moodle",
-        issuer="http://127.0.0.1",
+        issuer=issuer,
         client_id="c",
-        authorization_url="http://127.0.0.1/auth",
+        authorization_url=auth or f"{issuer}/auth",
         jwks_url=url,
     )
 
@@ -872,6 +965,45 @@ async def test_keys_do_not_come_in_the_clear(url: str, monkeypatch: pytest.Monke
     assert await refused(PlatformKeys(), known(url)) == "platform-unreachable"
     with pytest.raises(AssertionError):
         await PlatformKeys().key(known("https://moodle.example.org/jwks"), "a")
+
+
+PUBLIC = "https://moodle.example.org"
+
+
+async def test_keys_inside_our_network_are_its_own_platforms_alone(
+    keys: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = f"http://127.0.0.1:{keys.port}"
+    for issuer, auth in ((here, ""), (PUBLIC, f"{here}/auth"), (here, f"{PUBLIC}/auth")):
+        keys.asked = 0
+        assert await PlatformKeys().key(known(keys.url, issuer, auth), "a")
+        assert keys.asked == 1
+    keys.asked = 0
+    for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"):
+        for scheme in ("http", "https"):
+            caplog.clear()
+            platform = known(f"{scheme}://{host}:{keys.port}/jwks", PUBLIC)
+            assert await refused(PlatformKeys(), platform) == "platform-unreachable"
+            if scheme == "https" or host in {"127.0.0.1", "localhost"}:
+                assert "NotAllowed" in caplog.text
+    for url in ("https://10.255.255.1/jwks", "https://169.254.7.7/jwks"):
+        caplog.clear()
+        assert await refused(PlatformKeys(), known(url, PUBLIC)) == "platform-unreachable"
+        assert "NotAllowed" in caplog.text
+    assert keys.asked == 0
+
+
+async def test_keys_are_never_where_clouds_keep_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    """Link-local, not even for a platform that says to be there. (This one is nobody's.)"""
+    url = "https://169.254.7.7/jwks"
+    platform = known(url, "https://169.254.7.7")
+    assert await refused(PlatformKeys(), platform) == "platform-unreachable"
+    assert "NotAllowed" in caplog.text
+
+
+async def test_an_issuer_that_is_no_address(keys: KeyServer) -> None:
+    platform = known(keys.url, "https://[moodle", f"http://127.0.0.1:{keys.port}/auth")
+    assert await PlatformKeys().key(platform, "a")
 
 
 def test_a_slow_platform_holds_up_nobody_else(

@@ -320,6 +320,24 @@ async def test_once(make_hub: Any, peers: tuple[Peer, Peer]) -> None:
     assert len(hub.catalogue.sign_ins) == 1
 
 
+async def test_an_answer_sent_again_and_again_has_one_ticket(
+    make_hub: Any, peers: tuple[Peer, Peer]
+) -> None:
+    hub = await make_hub()
+    session, other = requests.Session(), requests.Session()
+    answer = await sign_in(hub, session, peers[0], "alice")
+    posted = await hub.post(session, answer)
+    assert "ticket=" in posted.headers["Location"]
+    for browser in (session, other):
+        again = await hub.post(browser, answer)
+        assert again.headers["Location"] == posted.headers["Location"]
+    elsewhere = await hub.post(other, await sign_in(hub, other, peers[0], "alice"))
+    assert elsewhere.headers["Location"] != posted.headers["Location"]
+    # another browser does not use up what they share
+    assert code_of(await hub.take_up(other, posted)) == "sign-in-other-browser"
+    assert (await hub.take_up(session, posted)).status_code == 303
+
+
 async def test_a_ticket_of_another_door(make_hub: Any) -> None:
     hub = await make_hub()
     ticket = hub.doors.tickets.keep("what another door verified")

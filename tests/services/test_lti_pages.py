@@ -19,6 +19,7 @@ from mydocker_hub.identity.platform import Platform, PlatformStatus
 from mydocker_hub.store import courses, editing, platforms
 from mydocker_hub.store.tables import (
     AuditRow,
+    CourseMemberRow,
     DeepLinkRow,
     EnvironmentRow,
     IdentityRow,
@@ -582,7 +583,7 @@ def course(hub: RunningHub, lab: str) -> Any:
             environment = session.scalars(
                 select(EnvironmentRow.id).where(EnvironmentRow.slug == lab)
             ).one()
-            courses.attach(session, number, environment, NOW)
+            courses.attach(session, number, environment, "bob", NOW)
             alice = editing.person_row(session, Person(name="alice"), NOW)
             session.add(
                 LaunchRow(
@@ -631,6 +632,45 @@ def test_who_has_started(
         assert f"courses/{number}" in english(visitor, f"{PREFIX}courses").text
     asked = [path for _, path, _ in peer.log]
     assert asked.count("/members") == 1  # the second page did not ask again
+
+
+def test_the_lists_of_two_deployments(
+    hub: RunningHub, p13: P13Platform, course: Any, bob_here: Visitor
+) -> None:
+    """The same context in another deployment is another course, with a list of its own."""
+    platform = known(hub, p13)
+    first = course(platform, f"{p13.url}/members")
+
+    def write(session: Any) -> int:
+        row = editing.person_row(session, Person(name="bob"), NOW)
+        other = Course.model_validate(
+            {
+                "platform": platform.id,
+                "context": "ctx-1",
+                "deployment": "other",
+                "role": "teacher",
+                "memberships_url": f"{p13.url}/members",
+            }
+        )
+        return courses.note_member(session, other, row.id, NOW)
+
+    second = in_database(hub, write)
+    assert second != first
+    for number, name in ((first, "Zoé"), (second, "Yann")):
+        p13.members = [{"user_id": name, "name": name, "roles": ["Learner"], "status": "Active"}]
+        page = english(bob_here, f"{PREFIX}courses/{number}")
+        assert "has not come yet" in row_of(page, name)
+
+
+def test_a_teacher_who_comes_no_more(
+    hub: RunningHub, p13: P13Platform, course: Any, bob_here: Visitor
+) -> None:
+    number = course(known(hub, p13))
+    long_ago = NOW - timedelta(days=181)
+    in_database(hub, lambda s: s.execute(update(CourseMemberRow).values(launched_at=long_ago)))
+    answer = english(bob_here, f"{PREFIX}courses/{number}")
+    assert (answer.status_code, code_of(answer)) == (403, "not-allowed")
+    assert f"courses/{number}" not in english(bob_here, f"{PREFIX}courses").text
 
 
 def test_a_course_is_not_for_students(

@@ -16,6 +16,7 @@ from mydocker_hub.store import activity, courses, editing, platforms, reading
 from mydocker_hub.store.courses import CHOICE_LASTS
 from mydocker_hub.store.database import Database
 from mydocker_hub.store.tables import (
+    AuditRow,
     CourseEnvironmentRow,
     EnvironmentRow,
     IdentityRow,
@@ -24,8 +25,10 @@ from mydocker_hub.store.tables import (
     RightRow,
 )
 
-from .conftest import ALICE, BOB, CAROL, DAN, LATER, NOW
+from .conftest import ALICE, BOB, CAROL, DAN, LATER, NOW, make
 from .test_platforms import create, moodle
+
+ROLE_DAYS = 30
 
 
 @pytest.fixture
@@ -70,6 +73,20 @@ def note(database: Database, one: Course, person, now=NOW) -> int:
     return database.write_now(write)
 
 
+def seen(database: Database, number: int, person, now=LATER) -> courses.CourseView:
+    return database.read_now(courses.course_for, number, person, now, ROLE_DAYS)
+
+
+def taught(database: Database, person, now=LATER) -> list[courses.KeptCourse]:
+    return database.read_now(courses.courses_of, person, now, ROLE_DAYS)
+
+
+def audited(database: Database, action: str) -> list[tuple[str, str, dict[str, object]]]:
+    query = select(AuditRow).where(AuditRow.action == action).order_by(AuditRow.id)
+    rows = database.read_now(lambda s: s.scalars(query).all())
+    return [(row.actor, row.subject, row.detail) for row in rows]
+
+
 def refused(code: str):
     class Context:
         def __enter__(self):
@@ -99,7 +116,7 @@ def test_what_is_chosen_gets_a_link_and_belongs_to_the_course(
     # whoever comes by it is let in
     found = database.write_now(activity.join, lab.link.key, ALICE, LATER)
     assert found.environment.slug == "lab"
-    view = database.read_now(courses.course_for, 1, CAROL)
+    view = seen(database, 1, CAROL)
     assert [one.slug for one in view.environments] == ["lab", "open"]
 
 
@@ -221,6 +238,86 @@ def test_a_choice_without_a_course(database: Database, platform: int, add) -> No
     assert database.read_now(lambda s: s.scalars(select(CourseEnvironmentRow)).all()) == []
 
 
+# --- what was public -----------------------------------------------------------------------------
+
+
+def hide(database: Database, slug: str, person=CAROL) -> None:
+    database.write_now(editing.update_environment, make(slug), person, 1, LATER)
+
+
+def revoked(database: Database) -> dict[str, bool]:
+    query = select(JoinLinkRow)
+    rows = database.read_now(lambda s: s.scalars(query).all())
+    return {row.key: row.revoked_at is not None for row in rows}
+
+
+def test_a_link_to_what_is_public_ends_with_that(database: Database, platform: int, add) -> None:
+    add("open", CAROL, public=True)
+    add("mine", public=True)
+    (open_,) = choose(database, begin(database, platform), "open")
+    (mine,) = choose(database, begin(database, platform), "mine")
+    by_admin = choose(database, begin(database, platform, "carol"), "open", person=CAROL)[0]
+    by_hand = database.write_now(editing.add_join_link, "open", CAROL, NOW)
+    assert set(revoked(database).values()) == {False}
+
+    changed = make("open", public=True, title="Another")
+    database.write_now(editing.update_environment, changed, CAROL, 1, LATER)
+    assert set(revoked(database).values()) == {False}  # it is public still
+
+    database.write_now(editing.update_environment, make("open"), CAROL, 2, LATER)
+    hide(database, "mine", BOB)
+    assert revoked(database) == {
+        open_.link.key: True,  # bob may not edit it
+        mine.link.key: False,
+        by_admin.link.key: False,
+        by_hand.key: False,
+    }
+    with refused("join-link-revoked"):
+        database.write_now(activity.join, open_.link.key, ALICE, LATER)
+    assert audited(database, "join-link-revoked") == [
+        ("carol", "open", {"label": "Moodle: Algèbre"})
+    ]
+    # public again: a new choice, and a new link
+    again = make("open", public=True)
+    database.write_now(editing.update_environment, again, CAROL, 3, LATER)
+    assert revoked(database)[open_.link.key]
+
+
+def test_an_import_that_hides_ends_them_too(database: Database, platform: int, add) -> None:
+    add("open", CAROL, public=True)
+    before = database.read_now(editing.export_catalogue)
+    (one,) = choose(database, begin(database, platform), "open")
+    (entry,) = before.environments
+    hidden = entry.model_copy(update={"public": False})
+    file = before.model_copy(update={"environments": (hidden,)})
+    database.write_now(editing.import_catalogue, file, CAROL, LATER)
+    assert revoked(database) == {one.link.key: True}
+
+
+def test_a_choice_waits_for_who_hides_it(database: Database, platform: int, add) -> None:
+    add("open", CAROL, public=True)
+    choice = begin(database, platform)
+    got: list[str] = []
+
+    def one() -> None:
+        try:
+            choose(database, choice, "open")
+        except MydockerError as error:
+            got.append(error.code)
+
+    thread = threading.Thread(target=one)
+
+    def hiding(session):
+        editing.update_environment(session, make("open"), CAROL, 1, LATER)
+        thread.start()
+        thread.join(0.5)  # it would have looked by now
+
+    database.write_now(hiding)
+    thread.join()
+    assert got == ["environment-unknown"]
+    assert revoked(database) == {}
+
+
 # --- who came ------------------------------------------------------------------------------------
 
 
@@ -228,7 +325,7 @@ def test_a_course_follows_its_last_message(database: Database, platform: int) ->
     first = note(database, course(platform, memberships_url="https://m.example.org/1"), BOB)
     again = note(database, course(platform, title="Algèbre 2", memberships_url=""), ALICE)
     assert first == again
-    view = database.read_now(courses.course_for, first, CAROL)
+    view = seen(database, first, CAROL)
     assert (view.course.title, view.course.memberships_url) == (
         "Algèbre 2",
         "https://m.example.org/1",
@@ -236,21 +333,53 @@ def test_a_course_follows_its_last_message(database: Database, platform: int) ->
     assert note(database, course(platform, context="43"), BOB) != first
 
 
+def test_a_context_is_a_course_of_its_deployment(database: Database, platform: int) -> None:
+    """LTI 1.3 Core §5.4.1: in another deployment, the same context is another course."""
+    first = note(database, course(platform, deployment="1"), BOB)
+    second = note(database, course(platform, deployment="2", role="student"), BOB)
+    note(database, course(platform, deployment="2", title="Analyse"), DAN)
+    none = note(database, course(platform), DAN)  # LTI 1.1
+    assert len({first, second, none}) == 3
+    assert note(database, course(platform, deployment="1"), ALICE) == first
+    assert note(database, course(platform), ALICE) == none
+    assert [one.id for one in taught(database, BOB)] == [first]
+    view = seen(database, second, DAN)
+    assert (view.course.title, view.course.deployment) == ("Analyse", "2")
+    assert [one.name for one in view.participants] == ["bob", "dan"]
+    with pytest.raises(Refused):
+        seen(database, second, BOB)
+
+
+def test_a_teacher_who_comes_no_more(database: Database, platform: int) -> None:
+    number = note(database, course(platform), BOB)
+    end = NOW + timedelta(days=ROLE_DAYS)
+    before = end - timedelta(seconds=1)
+    assert seen(database, number, BOB, before).course.id == number
+    assert [one.id for one in taught(database, BOB, before)] == [number]
+    with pytest.raises(Refused):
+        seen(database, number, BOB, end)
+    assert taught(database, BOB, end) == []
+    assert seen(database, number, CAROL, end).course.id == number
+    assert [one.id for one in taught(database, CAROL, end)] == [number]
+    note(database, course(platform), BOB, end)
+    assert seen(database, number, BOB, end).course.id == number
+
+
 def test_who_may_see_a_course(database: Database, platform: int) -> None:
     number = note(database, course(platform), BOB)
     note(database, course(platform, role="student"), ALICE)
     for person in (BOB, CAROL):
-        assert database.read_now(courses.course_for, number, person).course.id == number
+        assert seen(database, number, person).course.id == number
     for person in (ALICE, DAN):
         for which in (number, 99):
             with pytest.raises(Refused):
-                database.read_now(courses.course_for, which, person)
+                seen(database, which, person)
     # who is no teacher there any more
     note(database, course(platform, role="student"), BOB, LATER)
     with pytest.raises(Refused):
-        database.read_now(courses.course_for, number, BOB)
-    assert database.read_now(courses.courses_of, BOB) == []
-    assert [one.id for one in database.read_now(courses.courses_of, CAROL)] == [number]
+        seen(database, number, BOB)
+    assert taught(database, BOB) == []
+    assert [one.id for one in taught(database, CAROL)] == [number]
 
 
 def test_who_has_started_what(database: Database, platform: int, add) -> None:
@@ -259,11 +388,12 @@ def test_who_has_started_what(database: Database, platform: int, add) -> None:
     note(database, course(platform, role="student"), ALICE)
 
     def happen(session):
-        courses.attach(session, number, lab.id, NOW)
-        courses.attach(session, number, lab.id, NOW)  # a second time changes nothing
+        courses.attach(session, number, lab.id, "bob", NOW)
+        courses.attach(session, number, lab.id, "bob", NOW)  # a second time changes nothing
         alice = editing.person_row(session, ALICE, NOW)
         dan = editing.person_row(session, DAN, NOW)
         for person, environment, at in (
+            (alice, lab, NOW - timedelta(seconds=1)),  # not for this course
             (alice, lab, NOW),
             (alice, lab, LATER),
             (alice, other, NOW),  # not of this course
@@ -294,7 +424,10 @@ def test_who_has_started_what(database: Database, platform: int, add) -> None:
         )
 
     database.write_now(happen)
-    view = database.read_now(courses.course_for, number, BOB)
+    assert audited(database, "course-environment-attached") == [
+        ("bob", f"course {number}", {"environment": "lab"})
+    ]
+    view = seen(database, number, BOB)
     alice, bob = view.participants
     assert (alice.name, alice.role, alice.subjects) == ("alice", CourseRole.STUDENT, {"5"})
     assert [(one.environment, one.count, one.first_at, one.last_at) for one in alice.starts] == [
@@ -309,7 +442,7 @@ def test_a_platform_that_goes_takes_its_courses(database: Database, platform: in
     (one,) = choose(database, choice, "lab")
     other = begin(database, platform)
     database.write_now(platforms.remove, platform, 1, "carol", LATER)
-    assert database.read_now(courses.courses_of, CAROL) == []
+    assert taught(database, CAROL) == []
     with refused("lti-choice-expired"):
         database.read_now(courses.choice, other, BOB, NOW)
     # the environment and the link are the teacher's: they stay

@@ -674,6 +674,65 @@ def test_a_rule_joins_no_administrator(database, enter, platform) -> None:
     assert Role.ADMIN not in standing.roles
 
 
+def test_who_came_first_in_an_administrators_name_is_not_that_administrator(
+    database, enter, platform
+) -> None:
+    """The platform launches as the user name of somebody that the configuration names."""
+    moodle = platform(join_rule=RULE)
+    forged = enter(launch(moodle, "666", username="jean")).name
+    honest = enter(federation(), admin=True)
+    assert honest.name != forged
+    assert Role.ADMIN in honest.roles
+    assert Role.ADMIN not in enter(launch(moodle, "666", username="jean")).roles
+
+
+def test_who_comes_from_a_platform_too_is_never_an_administrator(database, enter, platform) -> None:
+    moodle = platform(join_rule=RULE)
+    mine = enter(federation()).name
+    assert enter(launch(moodle)).name == mine
+    decide = {"granted": True, "actor": "carol", "now": NOW}
+    refused = code_of(database.write_now, accounts.decide, mine, Role.ADMIN, **decide)
+    assert refused == "administrator-from-platform"
+    database.write_now(accounts.decide, mine, Role.TEACHER, **decide)
+    assert Role.ADMIN not in enter(federation(), admin=True).roles, "named later"
+    found = [one.provider for one in of(database, mine).identities]
+    assert found == ["federation", moodle.provider]
+    assert Role.ADMIN not in database.read_now(accounts.standing, mine, NOW).roles
+
+
+def test_an_administrator_gets_no_way_in_from_a_platform(database, enter, platform) -> None:
+    moodle = platform()
+    mine = enter(federation(), admin=True).name
+    asked = launch(moodle).model_copy(update={"link_to": mine})
+    assert code_of(enter, asked) == "administrator-from-platform"
+    other = enter(launch(moodle)).name
+    for pair in ((mine, other), (other, mine)):
+        joined = code_of(database.write_now, accounts.join, *pair, "carol", NOW)
+        assert joined == "administrator-from-platform"
+    assert Role.ADMIN in enter(federation(), admin=True).roles
+
+
+def test_a_join_leaves_somebody_administrator(database, enter) -> None:
+    keep = enter(oidc()).name
+    close = enter(federation(), admin=True).name
+    withdrawn = {"granted": False, "actor": "carol", "now": NOW}
+    database.write_now(accounts.decide, keep, Role.ADMIN, **withdrawn)
+    refused = code_of(database.write_now, accounts.join, keep, close, close, NOW)
+    assert refused == "last-administrator"
+    assert Role.ADMIN in enter(federation(), admin=True).roles
+
+
+def test_that_the_configuration_names_somebody_is_in_the_history(database, enter) -> None:
+    mine = enter(federation(), admin=True).name
+    enter(federation())
+    history = [
+        (entry.action, entry.detail["named"])
+        for entry in database.read_now(accounts.history, mine)
+        if entry.action == "admin-by-configuration"
+    ]
+    assert history == [("admin-by-configuration", False), ("admin-by-configuration", True)]
+
+
 def test_a_rule_joins_one_of_each_door(database, enter, platform) -> None:
     """A user name that the platform gave to somebody else opens nobody's account."""
     moodle = platform(join_rule=RULE)
@@ -744,8 +803,8 @@ def test_a_launch_notes_course_and_environment(database, enter, platform, add) -
     enter(launch(moodle, "8", join_key=key))
     enter(launch(moodle, "8", join_key="NoSuchKeyNoSuchKeyNo"), LATER)
     teacher = ALICE.model_copy(update={"name": standing.name})
-    (course,) = database.read_now(courses.courses_of, teacher)
-    view = database.read_now(courses.course_for, course.id, teacher)
+    (course,) = database.read_now(courses.courses_of, teacher, LATER, 180)
+    view = database.read_now(courses.course_for, course.id, teacher, LATER, 180)
     assert view.course.title == "Algebra"
     assert [environment.slug for environment in view.environments] == ["lab"]
     assert [(one.name, one.role) for one in view.participants] == [
@@ -754,6 +813,24 @@ def test_a_launch_notes_course_and_environment(database, enter, platform, add) -
     ]
     found = of(database, standing.name)
     assert [(one.title, one.platform) for one in found.courses] == [("Algebra", "Moodle")]
+
+
+def test_a_link_that_ended_attaches_nothing(database, enter, platform, add) -> None:
+    for slug in ("lab", "old", "gone"):
+        add(slug)
+    key = database.write_now(editing.add_join_link, "lab", BOB, NOW, expires_at=LATER).key
+    old = database.write_now(editing.add_join_link, "old", BOB, NOW, expires_at=LATER).key
+    gone = database.write_now(editing.add_join_link, "gone", BOB, NOW).key
+    database.write_now(editing.revoke_join_link, "gone", gone, BOB, NOW)
+    moodle = platform()
+    teacher = ALICE.model_copy(
+        update={"name": enter(launch(moodle, role=CourseRole.TEACHER, join_key=key)).name}
+    )
+    enter(launch(moodle, "8", join_key=old), LATER)
+    enter(launch(moodle, "8", join_key=gone), LATER)
+    (course,) = database.read_now(courses.courses_of, teacher, LATER, 180)
+    view = database.read_now(courses.course_for, course.id, teacher, LATER, 180)
+    assert [environment.slug for environment in view.environments] == ["lab"]
 
 
 # --- refusals ------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ Errors are `platform-unreachable` with a `detail` in words, marked for translati
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import json
 import re
 import secrets
@@ -15,23 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode, urljoin, urlsplit
-from weakref import WeakKeyDictionary
 
 import jwt
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.netutil import DefaultLoopResolver
-from tornado.simple_httpclient import (
-    HTTPStreamClosedError,
-    HTTPTimeoutError,
-    SimpleAsyncHTTPClient,
-)
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
 
 from ...domain.errors import N_, Unavailable
+from ...httpclient import NotAllowed, guarded_client
 from ...identity.platform import Platform
 from ...store.platforms import ToolKey
 
-MAX_BYTES = 256 * 1024
 CONNECT_SECONDS = 5.0
 SECONDS = 10.0
 
@@ -40,75 +32,6 @@ _MEMBERS_TYPE = "application/vnd.ims.lti-nrps.v2.membershipcontainer+json"
 _MOST_PAGES = 20
 _MOST_MEMBERS = 10_000
 _ASSERTION_LASTS = timedelta(minutes=5)
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class NotAllowed(OSError):
-    """An address that a name leads to, and that nobody should make us ask."""
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet, however it is wrapped."""
-    ip = _unwrapped(address)
-    return ip is not None and ip.is_global and not ip.is_multicast
-
-
-def is_private(address: str) -> bool:
-    """Whether it is loopback or of a private network: not link-local, where clouds keep keys."""
-    ip = _unwrapped(address)
-    if ip is None or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
-        return False
-    return ip.is_private
-
-
-def _unwrapped(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv4Address):
-        return ip
-    if ip in _NAT64 or ip.sixtofour or ip.teredo or ip.is_site_local:
-        return None  # an IPv4 address in disguise, or nobody's
-    return ip.ipv4_mapped or ip
-
-
-class _Resolver(DefaultLoopResolver):
-    """Checks the very addresses that are connected to: a name cannot change in between."""
-
-    private = False
-
-    async def resolve(self, host: str, port: int, family: Any = 0) -> list[tuple[int, Any]]:
-        found = [
-            (kind, address)
-            for kind, address in await super().resolve(host, port, family)
-            if is_public(address[0]) or (self.private and is_private(address[0]))
-        ]
-        if not found:
-            raise NotAllowed(host)
-        return found
-
-
-class _PrivateToo(_Resolver):
-    private = True
-
-
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, SimpleAsyncHTTPClient]] = (
-    WeakKeyDictionary()
-)
-
-
-def _client(private: bool) -> SimpleAsyncHTTPClient:
-    # Not `httpclient.client()`: that one reads answers of any size, from any address.
-    by_reach = _clients.setdefault(asyncio.get_running_loop(), {})
-    if private not in by_reach:
-        by_reach[private] = SimpleAsyncHTTPClient(
-            force_instance=True,
-            max_clients=20,
-            max_body_size=MAX_BYTES,
-            max_buffer_size=4 * MAX_BYTES,
-            resolver=_PrivateToo() if private else _Resolver(),
-            defaults={"user_agent": "mydocker_hub"},
-        )
-    return by_reach[private]
 
 
 def unreachable(name: str, detail: str, log_detail: str = "") -> Unavailable:
@@ -154,7 +77,7 @@ async def ask(
         decompress_response=False,  # what is small on the wire stays small here
     )
     try:
-        return await _client(private).fetch(request, raise_error=False)
+        return await guarded_client(private=private).fetch(request, raise_error=False)
     except NotAllowed as error:
         detail = N_("its address is on this machine or on a private network")
         raise unreachable(name, detail) from error

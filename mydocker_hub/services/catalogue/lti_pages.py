@@ -87,6 +87,7 @@ class AdminPage(LtiPage):
     """For administrators alone, whatever is asked for."""
 
     async def prepare(self) -> None:
+        self.set_policy(frames="frame-ancestors 'none'")  # whatever operators allow for others
         await super().prepare()
         if not self._finished and not self.person.is_admin:
             raise Refused("not-allowed")
@@ -610,16 +611,19 @@ def rows_of(participants: tuple[Participant, ...], members: tuple[Member, ...]) 
 
 
 class MembersKept:
-    """Lists of members for five minutes, by platform and context; the hundred asked for last."""
+    """Lists of members for five minutes, by platform, deployment and context.
+
+    The hundred asked for last.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, str], tuple[float, Members]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str, str], tuple[float, Members]] = OrderedDict()
 
-    def get(self, course: tuple[int, str]) -> Members | None:
+    def get(self, course: tuple[int, str, str]) -> Members | None:
         at, found = self._kept.get(course, (0.0, None))
         return found if time.monotonic() - at < _MEMBERS_KEPT_SECONDS else None
 
-    def put(self, course: tuple[int, str], found: Members) -> None:
+    def put(self, course: tuple[int, str, str], found: Members) -> None:
         self._kept[course] = (time.monotonic(), found)
         self._kept.move_to_end(course)
         while len(self._kept) > 100:
@@ -630,14 +634,18 @@ class CoursesPage(LtiPage):
     """`/courses`: the courses that a person teaches; administrators see all."""
 
     async def get(self) -> None:
-        found = await self.database.read(courses.courses_of, self.person)
+        found = await self.database.read(
+            courses.courses_of, self.person, now(), self.context.sign_in.role_days
+        )
         if not found and not self.person.may_create:
             raise Refused("not-allowed")
         self.render_page("lti/courses.html", courses=found)
 
 
-def _course(session: Session, course_id: int, person: Person) -> tuple[CourseView, Platform]:
-    view = courses.course_for(session, course_id, person)
+def _course(
+    session: Session, course_id: int, person: Person, at: datetime, role_days: int
+) -> tuple[CourseView, Platform]:
+    view = courses.course_for(session, course_id, person, at, role_days)
     return view, platforms.platform(session, view.course.platform).platform
 
 
@@ -645,7 +653,9 @@ class CoursePage(LtiPage):
     """`/courses/ID`: who of a course has come and what they started; for its teachers."""
 
     async def get(self, number: str) -> None:
-        view, platform = await self.database.read(_course, int(number), self.person)
+        view, platform = await self.database.read(
+            _course, int(number), self.person, now(), self.context.sign_in.role_days
+        )
         members, error = await self._members(view, platform)
         self.render_page(
             "lti/course.html",
@@ -663,7 +673,7 @@ class CoursePage(LtiPage):
         if not url or platform.version != "1.3" or platform.status is not PlatformStatus.ACTIVE:
             return None, None
         kept: MembersKept = self.settings.setdefault("lti_members", MembersKept())
-        course = (platform.id, view.course.context)
+        course = (platform.id, view.course.deployment, view.course.context)
         found = kept.get(course)
         if found is None:
             try:

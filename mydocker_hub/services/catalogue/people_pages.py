@@ -92,6 +92,7 @@ class AdminPage(PeoplePage):
     """A page that only administrators see; each of its actions is theirs alone too."""
 
     async def prepare(self) -> None:
+        self.set_policy(frames="frame-ancestors 'none'")  # whatever operators allow for others
         await super().prepare()
         if not self._finished and not self.person.is_admin:
             raise Refused("not-allowed")
@@ -309,6 +310,7 @@ class MyAccountPage(PeoplePage):
     """`/account`: who I am here, why I may do what I may, and by which doors I come in."""
 
     async def get(self) -> None:
+        self.set_policy(frames="frame-ancestors 'none'")
         found = await self.database.read(_mine, self.person, now(), role_days=self.role_days)
         account, names = found
         doors = self.sign_in

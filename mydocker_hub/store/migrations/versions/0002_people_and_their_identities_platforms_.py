@@ -71,7 +71,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("courses", schema=None) as batch_op:
         batch_op.create_index(
-            "uq_courses_platform_id_context", ["platform_id", "context"], unique=True
+            "uq_courses_platform_id_deployment_context",
+            ["platform_id", "deployment", "context"],
+            unique=True,
         )
 
     op.create_table(
@@ -266,6 +268,21 @@ def upgrade() -> None:
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.create_index("ix_audit_action_subject", ["action", "subject"], unique=False)
 
+    with op.batch_alter_table("join_links", schema=None) as batch_op:
+        batch_op.add_column(
+            sa.Column(
+                "course_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+            )
+        )
+        batch_op.create_index(batch_op.f("ix_join_links_course_id"), ["course_id"], unique=False)
+        batch_op.create_foreign_key(
+            batch_op.f("fk_join_links_course_id_courses"),
+            "courses",
+            ["course_id"],
+            ["id"],
+            ondelete="SET NULL",
+        )
+
     with op.batch_alter_table("people", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column("mail", sa.String(length=255), server_default="", nullable=False)
@@ -311,6 +328,11 @@ def downgrade() -> None:
         batch_op.drop_column("signed_in_at")
         batch_op.drop_column("mail")
 
+    with op.batch_alter_table("join_links", schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f("fk_join_links_course_id_courses"), type_="foreignkey")
+        batch_op.drop_index(batch_op.f("ix_join_links_course_id"))
+        batch_op.drop_column("course_id")
+
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.drop_index("ix_audit_action_subject")
 
@@ -341,7 +363,7 @@ def downgrade() -> None:
 
     op.drop_table("identities")
     with op.batch_alter_table("courses", schema=None) as batch_op:
-        batch_op.drop_index("uq_courses_platform_id_context")
+        batch_op.drop_index("uq_courses_platform_id_deployment_context")
 
     op.drop_table("courses")
     op.drop_table("tool_keys")
