@@ -277,6 +277,13 @@ HUB_ONLY = [
     ("POST", "/join-links/TinyTinyTinyTinyTiny/join", {"person": person("alice")}),
     ("POST", "/choices", {"person": person("alice")}),
     ("PUT", "/folders/mydocker-home-x", {"user": "alice"}),
+    ("POST", "/sign-ins", {}),
+    ("POST", "/sign-ins/look", {}),
+    ("POST", "/people/join", {"keep": "alice", "close": "bob"}),
+    ("POST", "/standings", {"after": ""}),
+    ("POST", "/refusals", {"code": "sign-in-failed", "reference": "00000000"}),
+    ("POST", "/platforms/find", {"version": "1.3", "issuer": "x", "client_id": ""}),
+    ("POST", "/deep-links", {}),
 ]  # fmt: skip
 
 
