@@ -111,7 +111,7 @@ def plain(affiliation: str) -> str:
 def by_table(found: frozenset[str], primary: str, table: RoleTable) -> Ruling | None:
     """What a table says of affiliations; None where they keep somebody out."""
     teacher, student = found & table.teacher, found & table.student
-    if found & table.refuse and not (teacher | student) - table.refuse:
+    if found & table.refuse and not (teacher | student) - table.refuse - {_SAYS_NOTHING}:
         return None
     if not teacher:
         if student:

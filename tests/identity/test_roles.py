@@ -96,6 +96,7 @@ def test_the_primary_affiliation_need_not_decide() -> None:
         ("alum", False),
         ("ALUM@univ-a.example", False),
         ("alum affiliate", False),
+        ("alum member", False),
         ("alum student", True),
         ("alum employee", True),
         ("", True),
