@@ -153,6 +153,8 @@ def test_sign_out(window) -> None:
     page = student.page
     student.open("/services/catalogue/environments")
     page.get_by_role("link", name="Se déconnecter").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Déconnexion réussie")
+    page.get_by_role("link", name="Se reconnecter").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Se connecter à mydocker")
     for path in ("/services/catalogue/", "/hub/home", "/hub/token", "/join/LabLabLabLabLabLabLa"):
         student.open(path)

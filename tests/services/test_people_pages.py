@@ -237,7 +237,7 @@ def test_what_the_help_desk_finds(admin: Visitor, the_hub: Asker) -> None:
     assert "did not say who you are" in text_of(page)
     assert "<script>idp" not in page.text
     assert "1 refused sign-in" in text_of(page)
-    page = admin.get(f"{PREFIX}admin/sign-ins?reference=00000000")
+    page = admin.get(f"{PREFIX}admin/sign-ins?reference=fedcba98")
     assert "No refused sign-in has this reference" in text_of(page)
     for code in ("no-such-code", "internal"):  # of another release
         the_hub.post("/refusals", {**note, "code": code, "reference": "00000001"})
