@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from jupyterhub import orm
 from jupyterhub._xsrf_utils import _set_xsrf_cookie
+from jupyterhub.handlers.base import SESSION_COOKIE_NAME
 from jupyterhub.handlers.login import LoginHandler as UpstreamLoginHandler
 from jupyterhub.handlers.login import LogoutHandler as UpstreamLogoutHandler
 from tornado.httputil import url_concat
@@ -178,7 +179,7 @@ class LogoutHandler(DoorHandler, UpstreamLogoutHandler):
 
     async def default_handle_logout(self) -> None:
         user = self.current_user
-        if user is not None and not self.get_session_cookie():
+        if user is not None and not self.get_cookie(SESSION_COOKIE_NAME):
             # Which session it was is not known: end all that services were told of this person.
             tokens = self.db.query(orm.APIToken).filter_by(user_id=user.id)
             for token in tokens.filter(orm.APIToken.session_id.is_not(None)):
