@@ -138,7 +138,7 @@ def test_signing_out_ends_what_services_were_told(
 
 
 def test_a_method_that_there_is_not(hub: RunningHub) -> None:
-    answer = requests.request("FOO", f"{hub.url}/hub/lti/launch", timeout=30)
+    answer = requests.request("PROPFIND", f"{hub.url}/hub/lti/launch", timeout=30)
     assert answer.status_code in {400, 405}
     assert "</html>" in answer.text
 
