@@ -17,7 +17,7 @@ from tornado.httputil import url_concat
 
 from ..domain.environment import Text
 from ..domain.errors import MydockerError
-from ..hubpages import language_of
+from ..hubpages import MayBeFramed, language_of
 from . import cas, oidc
 from .base import DoorHandler, Doors
 
@@ -174,7 +174,7 @@ class LoginHandler(DoorHandler, UpstreamLoginHandler):
         UpstreamLoginHandler.write_error(self, status_code, **kwargs)
 
 
-class LogoutHandler(DoorHandler, UpstreamLogoutHandler):
+class LogoutHandler(MayBeFramed, DoorHandler, UpstreamLogoutHandler):
     """`/logout`: what has ended, and what has not."""
 
     async def default_handle_logout(self) -> None:

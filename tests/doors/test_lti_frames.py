@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Error, Page, expect, sync_playwright
 
 from mydocker_hub.identity.lti13 import CLAIM
 from mydocker_hub.identity.platform import Platform
@@ -163,6 +164,22 @@ def test_an_activity_works_inside_the_frame(page: Page) -> None:
     expect(inside.get_by_role("main")).to_contain_text("join=KEY", timeout=20_000)
     assert page.url == f"{ALLOWED}/course"
     assert page.frames[1].url.endswith("/hub/lti/nothing-chosen")
+
+
+def test_signing_out_inside_the_frame(page: Page, hub: RunningHub) -> None:
+    """A cookie that was set for the frame is cleared as one of the frame."""
+    page.goto(f"{ALLOWED}/course")
+    inside = page.frame_locator("iframe")
+    expect(inside.get_by_role("main")).to_contain_text("join=KEY")
+    frame = page.frames[1]
+    frame.goto(f"{hub.url}/hub/lti/nothing-chosen")
+    expect(inside.get_by_role("main")).to_contain_text("join=KEY")
+    frame.goto(f"{hub.url}/hub/logout")
+    expect(inside.get_by_role("heading", level=1)).to_have_text("You are signed out")
+    with suppress(Error):  # to the sign-in page, which is not for frames
+        frame.goto(f"{hub.url}/hub/lti/nothing-chosen")
+    page.wait_for_timeout(500)
+    assert page.frames[1].url.startswith("chrome-error:")
 
 
 def test_an_activity_of_another_platform_opens_a_window(page: Page) -> None:
