@@ -74,16 +74,14 @@ class MydockerHandler(BaseHandler):
         return hub_error(error, language_of(self))
 
 
-class MayBeFramed:
+class MayBeFramed(BaseHandler):
     """A page that may be shown inside pages of the origins that operators allow, if any."""
 
-    settings: dict[str, Any]
-
     def set_default_headers(self) -> None:
-        super().set_default_headers()  # type: ignore[misc]
+        super().set_default_headers()
         policy = self.settings.get("mydocker_frame_policy")
         if policy:
-            self.set_header("Content-Security-Policy", policy)  # type: ignore[attr-defined]
+            self.set_header("Content-Security-Policy", policy)
 
 
 class FramedSpawnPendingHandler(MayBeFramed, SpawnPendingHandler):

@@ -53,6 +53,7 @@ class ConfirmHandler(DoorHandler):
         user, _ = self.signed_in
         sign_in = self._of(user.name, self.doors.questions.take(self.get_argument("ticket", "")))
         keep = self.get_argument("keep", user.name)
+        account = f"{self.settings['template_vars']['catalogue_url']}account"
         found = await self.catalogue.look_at_sign_in(sign_in)
         if found is None:
             await self.catalogue.sign_in(sign_in)
@@ -63,15 +64,9 @@ class ConfirmHandler(DoorHandler):
             await self.catalogue.join_accounts(keep, close)
             if keep != user.name:
                 # They have just shown that the other account is theirs as well.
-                self.clear_login_cookie()
-                self._new_session()
-                kept = await self.login_user(
-                    {"sign_in": sign_in.model_copy(update={"link_to": ""})}
-                )
-                if kept is None:
-                    raise Refused("sign-in-failed")
-                self.set_hub_cookie(kept)
-        self.redirect(f"{self.settings['template_vars']['catalogue_url']}account", status=303)
+                await self.let_in(sign_in.model_copy(update={"link_to": ""}), account)
+                return
+        self.redirect(account, status=303)
 
     @staticmethod
     def _of(name: str, sign_in: SignIn | None) -> SignIn:

@@ -190,12 +190,12 @@ class LtiHandler(MayBeFramed, DoorHandler):
 class LtiFormHandler(FormHandler, LtiHandler):
     """Takes forms that platforms send."""
 
-    def form(self) -> list[tuple[str, str]]:
+    async def form(self) -> list[tuple[str, str]]:
         body = self.body
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise Invalid("bad-request")
-        return _pairs(body)
+        return await asyncio.to_thread(_pairs, body)  # much of it would hold the hub up
 
 
 def _pairs(encoded: str | bytes) -> list[tuple[str, str]]:
@@ -228,7 +228,7 @@ class LoginHandler(LtiFormHandler):
         await self._begin(self.query())
 
     async def post(self) -> None:
-        await self._begin([*self.query(), *self.form()])
+        await self._begin([*self.query(), *await self.form()])
 
     def _after_cookie(self, asked: dict[str, str]) -> str:
         """Where to look whether a frame keeps our cookies; empty where that was tried."""
@@ -352,7 +352,7 @@ class LaunchHandler(LtiFormHandler):
         raise Refused("sign-in-expired")  # such as a page that was loaded again
 
     async def post(self) -> None:
-        sent = _fields(self.form())
+        sent = _fields(await self.form())
         state = sent.get("state", "")
         if not _STATE.fullmatch(state):
             raise Refused("sign-in-other-browser", log_detail="no state of ours")
@@ -479,7 +479,7 @@ class Launch11Handler(LtiFormHandler):
         raise Refused("sign-in-expired")
 
     async def post(self, key: str | None = None) -> None:
-        form = self.form()
+        form = await self.form()
         consumer = lti11.consumer_key(form)
         found = await self.lti.platforms.find(self.catalogue, "1.1", "", consumer)
         known = next((one for one in found if one.platform.client_id == consumer), None)

@@ -156,7 +156,9 @@ class AcsHandler(FormHandler, SamlHandler):
 
     async def post(self) -> None:
         try:
-            verified = await self.responses.check(self._saml_response())
+            # Reading a form of this size would hold the hub up.
+            sent = await asyncio.to_thread(self._saml_response)
+            verified = await self.responses.check(sent)
         except MydockerError as error:
             _say_in_each_language(error)
             raise

@@ -25,7 +25,7 @@ def explain(claims: Claims, settings: SignInSettings) -> Iterator[str]:
     others = {name: value for name, value in claims.values.items() if (name, value)
               not in claims.identifiers}  # fmt: skip
     if others:
-        yield "other values, for the rules of platforms and for naming administrators:"
+        yield "other values, for the rules of platforms:"
         for name, value in sorted(others.items()):
             yield f"  {name}: {value}"
     if claims.door not in LTI_DOORS:

@@ -451,7 +451,15 @@ def unblock(session: Session, name: str, *, actor: str, now: datetime, reason: s
 # --- joining and separating ----------------------------------------------------------------------
 
 
-def join(session: Session, keep: str, close: str, actor: str, now: datetime) -> None:
+def join(
+    session: Session,
+    keep: str,
+    close: str,
+    actor: str,
+    now: datetime,
+    *,
+    role_days: int = ROLE_DAYS,
+) -> None:
     """Join two accounts of one person: every way into `close` leads to `keep` from now on.
 
     `keep` gets what `close` was given: its dashboard, its rights, and what administrators decided
@@ -465,7 +473,7 @@ def join(session: Session, keep: str, close: str, actor: str, now: datetime) -> 
     _lock_identities(session, ids)
     locked = {row.id: row for row in _lock_people(session, ids)}
     closed, kept = locked[ids[0]], locked[ids[1]]
-    administrators = _administrators(session, now, ROLE_DAYS)
+    administrators = _administrators(session, now, role_days)
     if administrators & set(ids) and any(_from_platform(session, one) for one in ids):
         name = kept.name if kept.id in administrators else closed.name
         raise Conflict("administrator-from-platform", name=name)
@@ -486,7 +494,7 @@ def join(session: Session, keep: str, close: str, actor: str, now: datetime) -> 
     closed.joined_to_id = kept.id
     closed.standing_changed_at = kept.standing_changed_at = now
     session.flush()
-    if administrators and not _administrators(session, now, ROLE_DAYS):
+    if administrators and not _administrators(session, now, role_days):
         raise Conflict("last-administrator")
     detail = {"kept": kept.name, "closed": closed.name}
     audit(session, actor, "accounts-joined", kept.name, now, **detail, copied=copied)

@@ -62,7 +62,7 @@ def look_at_sign_in(session: Session, call: ApiCall) -> Answer:
 def join_accounts(session: Session, call: ApiCall) -> Answer:
     asked: AccountsToJoin = call.body
     days = call.context.sign_in.role_days
-    accounts.join(session, asked.keep, asked.close, asked.keep, call.now)
+    accounts.join(session, asked.keep, asked.close, asked.keep, call.now, role_days=days)
     return Answer(accounts.standing(session, asked.keep, call.now, role_days=days))
 
 

@@ -242,7 +242,9 @@ class AccountPage(AdminPage):
         if keep not in {name, other}:
             raise Invalid(problems=[("keep", N_("choose one of the two accounts"))])
         close = other if keep == name else name
-        await self.database.write(accounts.join, keep, close, self.person.name, now())
+        await self.database.write(
+            accounts.join, keep, close, self.person.name, now(), role_days=self.role_days
+        )
         self.to_account(keep, "joined")
 
     async def _separate(self, name: str) -> None:
