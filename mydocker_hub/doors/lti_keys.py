@@ -96,8 +96,7 @@ async def _fetch(platform: Platform) -> dict[str, Key]:
 def _may_be_private(platform: Platform) -> bool:
     """Whether the keys are on a host that an administrator approved, wherever that is."""
     host = _host(platform.jwks_url)
-    known = (platform.issuer, platform.authorization_url, platform.token_url)
-    return host != "" and host in {_host(url) for url in known}
+    return host != "" and host in {_host(platform.issuer), _host(platform.authorization_url)}
 
 
 def _host(url: str | None) -> str:

@@ -42,7 +42,13 @@ SIGNING = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+def port() -> int:
+    """Where all platforms are."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def hub(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     folder = tmp_path_factory.mktemp("frames")
     with KeyServer() as keys, started(folder, frame_origins=[ALLOWED]) as hub:
         public = jwt.algorithms.RSAAlgorithm.to_jwk(SIGNING.public_key(), as_dict=True)
@@ -54,8 +60,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
                     name=issuer,
                     issuer=issuer,
                     client_id="c",
-                    authorization_url=f"{issuer}/auth",
-                    token_url=keys.url,
+                    # On the host of the keys, which the hub cannot reach by the issuer's name.
+                    authorization_url=f"https://127.0.0.1:{port}/auth/{urlsplit(issuer).netloc}",
                     jwks_url=keys.url,
                     deployments=("1",),
                 ),
@@ -65,7 +71,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
 
 
 @pytest.fixture(scope="module")
-def platforms(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def platforms(
+    hub: RunningHub, port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """All sites of `.example`, with TLS; the port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,7 +88,6 @@ def platforms(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Iter
             self.end_headers()
             self.wfile.write(body)
 
-    (port,) = free_ports(1)
     key, certificate = key_pair(tmp_path_factory.mktemp("tls"), "platform")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
@@ -103,7 +110,8 @@ def answer(hub: RunningHub, host: str, address: str) -> str:
         return frame(f"{hub.url}/hub/lti/login?{urlencode(asked)}")
     if url.path == "/frame":
         return frame(query["url"])
-    if url.path == "/auth":
+    if url.path.startswith("/auth/"):
+        issuer = f"https://{url.path.removeprefix('/auth/')}"
         fields = {"state": query["state"], "id_token": token(hub, issuer, query["nonce"])}
         return form_page(query["redirect_uri"], fields, sent=True)
     return ""

@@ -103,6 +103,7 @@ class Platform:
         self._inside = f"http://127.0.0.1:{self.port}"
         self.url = site or self._inside
         self._tls = tls
+        self.tls_port = free_ports(1)[0] if tls else 0
         self.login_url = login_url
         self.launch_url = launch_url
         self.redirect_uris = list(redirect_uris) or [launch_url]
@@ -125,7 +126,8 @@ class Platform:
 
     @property
     def authorization_url(self) -> str:
-        return f"{self.url}/auth"
+        """On the host of the key set, as with real platforms: `site` is known to browsers only."""
+        return f"https://127.0.0.1:{self.tls_port}/auth" if self._tls else f"{self.url}/auth"
 
     @property
     def token_url(self) -> str:
@@ -156,7 +158,6 @@ class Platform:
     def __enter__(self) -> Self:
         self._servers = [ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))]
         if self._tls:
-            (self.tls_port,) = free_ports(1)
             key, certificate = self._tls
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)

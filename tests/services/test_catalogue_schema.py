@@ -148,7 +148,7 @@ def test_operations(
         case = data.draw(operation.as_strategy(generation_mode=mode))
         if mode is GenerationMode.POSITIVE:
             near_the_truth(data, case)
-        answer = case.call(session=session, timeout=20)
+        answer = case.call(session=session, timeout=60)  # a busy machine is no finding
         seen[answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
 
