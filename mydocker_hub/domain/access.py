@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -24,9 +24,13 @@ _ORDER = list(Right)
 
 @dataclass(frozen=True)
 class Standing:
-    """How a person stands to an environment: came in by a link? was given a right?"""
+    """How a person stands to an environment: came in by a link? was given a right?
+
+    `invited`: its audience names them, a course of theirs, their institution or all teachers.
+    """
 
     enrolled: bool = False
+    invited: bool = False
     right: Right | None = None
 
     def has(self, right: Right) -> bool:
@@ -54,6 +58,8 @@ def may_see(person: Person, environment: Environment, standing: Standing) -> Dec
         return YES
     if standing.enrolled:
         return YES
+    if standing.invited and environment.status in {Status.TEST, Status.READY}:
+        return YES
     if environment.public and environment.status is Status.READY:
         return YES
     return Decision(False, "environment-unknown")
@@ -71,14 +77,16 @@ def may_start(person: Person, environment: Environment, standing: Standing) -> D
         return YES
     if environment.status is Status.DRAFT:
         return Decision(False, "environment-draft")
-    if standing.enrolled or (environment.public and environment.status is Status.READY):
+    if standing.enrolled or standing.invited:
+        return YES
+    if environment.public and environment.status is Status.READY:
         return YES
     return sees
 
 
 def may_join(person: Person, environment: Environment, standing: Standing) -> Decision:
     """Whether a valid join link lets this person in: everybody, once it can be started."""
-    return may_start(person, environment, Standing(enrolled=True, right=standing.right))
+    return may_start(person, environment, replace(standing, enrolled=True))
 
 
 def may_edit(person: Person, environment: Environment, standing: Standing) -> Decision:

@@ -32,7 +32,15 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from .command import COMMAND_MAX_LENGTH, check_command, check_image, port_of, variables
+from .command import (
+    COMMAND_MAX_LENGTH,
+    check_command,
+    check_image,
+    jupyter_command,
+    port_of,
+    split,
+    variables,
+)
 from .names import SLUG_MAX_LENGTH, SLUG_PATTERN
 
 Language = Literal["fr", "en"]
@@ -394,6 +402,64 @@ class Sheet(Model):
     links: tuple[Link, ...] = Field(default=(), max_length=50)
 
 
+GIT_BRANCH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$"
+
+
+def _git_address(url: str) -> str:
+    _web_address(url)
+    if urlsplit(url).scheme != "https" or urlsplit(url).fragment or urlsplit(url).query:
+        raise ValueError("write the address of a Git repository that starts with https://")
+    return url
+
+
+GitAddress = Annotated[PlainText, StringConstraints(max_length=500), AfterValidator(_git_address)]
+GitBranch = Annotated[PlainText, StringConstraints(pattern=GIT_BRANCH_PATTERN, max_length=100)]
+
+
+def _file_below(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or "\\" in path or "\n" in path:
+        raise ValueError("write a path inside the repository, such as week-1/index.ipynb")
+    return path
+
+
+class Content(Model):
+    """A Git repository that nbgitpuller brings into the personal folder when people arrive.
+
+    `path` is what is opened then: a file or folder of the repository; left out, the repository.
+    """
+
+    repository: GitAddress
+    branch: GitBranch | None = None
+    path: Annotated[PlainText, StringConstraints(max_length=500), AfterValidator(_file_below)] = ""
+
+
+PersonName = Annotated[
+    PlainText, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)
+]
+Institution = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        to_lower=True,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
+        max_length=255,
+    ),
+]
+
+
+class Audience(Model):
+    """Who finds the environment without a link, beside everybody where it is `public`.
+
+    `people` are user names, `courses` numbers of LTI courses as the catalogue knows them,
+    `institutions` domains such as `univ-a.fr`; `teachers` stands for all teachers.
+    """
+
+    people: tuple[PersonName, ...] = Field(default=(), max_length=500)
+    courses: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = Field(default=(), max_length=50)
+    institutions: tuple[Institution, ...] = Field(default=(), max_length=50)
+    teachers: YesNo = False
+
+
 _RESERVED_VARIABLES = ("JUPYTERHUB_", "MYDOCKER_")
 VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)
@@ -404,6 +470,9 @@ def _not_reserved(name: str) -> str:
     if name.upper().startswith(_RESERVED_VARIABLES):
         raise ValueError("names that start with JUPYTERHUB_ or MYDOCKER_ are set by the service")
     return name
+
+
+FreeVariableName = Annotated[VariableName, AfterValidator(_not_reserved)]
 
 
 def _no_template(value: str) -> str:
@@ -441,13 +510,15 @@ class Environment(Model):
         | None
     ) = None
     variables: dict[
-        Annotated[VariableName, AfterValidator(_not_reserved)],
+        FreeVariableName,
         Annotated[PlainText, StringConstraints(max_length=8192), AfterValidator(_no_template)],
     ] = Field(default_factory=dict, max_length=100)
     interfaces: tuple[Interface, ...] = Field(min_length=1, max_length=10)
     resources: Resources = Resources()
     storage: Storage = Storage()
     lifetime: Lifetime = Lifetime()
+    content: Content | None = None
+    audience: Audience = Audience()
 
     @field_validator("tags")
     @classmethod
@@ -488,6 +559,23 @@ class Environment(Model):
                     f"{{{{{name}}}}} is the port of no interface: add one, or leave it"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _content_is_for_jupyter(self) -> Self:
+        if self.content is not None and not self.is_jupyter:
+            raise ValueError(
+                "content is fetched by Jupyter: the first interface is of kind hub, or the "
+                "command starts jupyter lab on its port"
+            )
+        return self
+
+    @property
+    def is_jupyter(self) -> bool:
+        """Whether the first interface is known to be a Jupyter server."""
+        if self.kind is InterfaceKind.HUB:
+            return True
+        jupyter = jupyter_command(split(self.command)) if self.command else None
+        return jupyter is not None and jupyter.port == self.main_interface.port
 
     @property
     def kind(self) -> InterfaceKind:

@@ -26,6 +26,7 @@ SERVICE_NAME_MAX_LENGTH = 63
 _SLUG = re.compile(SLUG_PATTERN)
 _DIGEST_LENGTH = 20  # base32 characters: 100 bits
 _READABLE_LENGTH = 24
+_TRIAL = "try--"
 
 
 def is_slug(text: str) -> bool:
@@ -40,6 +41,25 @@ def server_name(environment_slug: str) -> str:
     page, named-server table) then show which environment a server runs.
     """
     return environment_slug
+
+
+def trial_name(what: str) -> str:
+    """The name of the server in which somebody tries an environment or a build.
+
+    `what` tells one from the other, such as `environment/python-intro`. No slug has two hyphens
+    in a row, so no environment's server ever has such a name.
+    """
+    return f"{_TRIAL}{_digest(('trial', what))[:16]}"
+
+
+def is_trial(server: str) -> bool:
+    """Whether a server's name is one of `trial_name`."""
+    return re.fullmatch(rf"{_TRIAL}[a-z2-7]{{16}}", server) is not None
+
+
+def trial_volume(hub: str, user: str, server: str, launch_id: int, kind: str) -> str:
+    """The volume that stands for a personal folder in one trial, and is removed after it."""
+    return _name("mydocker-try", ("trial", hub, user, server, str(launch_id), kind), user)
 
 
 def service_name(hub: str, user: str, server: str) -> str:

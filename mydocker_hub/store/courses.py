@@ -373,7 +373,7 @@ def _participants(
     for person_id, environment_id, count, first_at, last_at in session.execute(
         select(
             LaunchRow.person_id,
-            LaunchRow.environment_id,
+            CourseEnvironmentRow.environment_id,
             func.count(),
             func.min(LaunchRow.asked_at),
             func.max(LaunchRow.asked_at),
@@ -383,11 +383,12 @@ def _participants(
             CourseEnvironmentRow.course_id == course.id,
             LaunchRow.person_id.in_(people),
             LaunchRow.environment_id.in_(list(environments)),
+            LaunchRow.trial.is_(False),
             # What they did before is no business of the course.
             LaunchRow.asked_at >= CourseEnvironmentRow.attached_at,
         )
-        .group_by(LaunchRow.person_id, LaunchRow.environment_id)
-        .order_by(LaunchRow.environment_id)
+        .group_by(LaunchRow.person_id, CourseEnvironmentRow.environment_id)
+        .order_by(CourseEnvironmentRow.environment_id)
     ):
         slug = environments[environment_id].slug
         starts.setdefault(person_id, []).append(Start(slug, count, first_at, last_at))

@@ -7,7 +7,7 @@ import string
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,7 @@ from ..domain.errors import Conflict, Invalid, NotFound, Refused
 from ..domain.people import Person
 from . import reading
 from .tables import (
+    AudienceRow,
     AuditRow,
     ComputeTypeRow,
     EnvironmentRow,
@@ -62,6 +63,7 @@ def create_environment(
             session.add(row)
     except IntegrityError:
         raise Conflict("exists-already", name=environment.slug) from None
+    _write_audience(session, row, environment)
     # Asked after the insert, which waits for a deletion that is under way.
     if not person.is_admin and _was_deleted(session, environment.slug):
         raise Conflict("exists-already", name=environment.slug)
@@ -189,6 +191,7 @@ def import_catalogue(
             _write(row, environment, now)
             session.add(row)
             session.flush()
+            _write_audience(session, row, environment)
             _keep_version(session, row, person.name, now)
             audit(session, person.name, "environment-created", entry.slug, now)
         else:
@@ -252,6 +255,7 @@ def _replace(
     was_public = row.public
     row.version += 1
     _write(row, environment, now)
+    _write_audience(session, row, environment)
     _keep_version(session, row, actor, now)
     audit(session, actor, "environment-changed", row.slug, now, version=row.version)
     if was_public and not row.public:
@@ -282,7 +286,22 @@ def _write(row: EnvironmentRow, environment: Environment, now: datetime) -> None
     row.public = environment.public
     row.compute_type = environment.resources.compute_type
     row.search_text = reading.search_text(environment)
+    row.image = environment.image
     row.updated_at = now
+
+
+def _write_audience(session: Session, row: EnvironmentRow, environment: Environment) -> None:
+    audience = environment.audience
+    named = {("person", name) for name in audience.people}
+    named |= {("course", str(course)) for course in audience.courses}
+    named |= {("institution", domain) for domain in audience.institutions}
+    if audience.teachers:
+        named.add(("teachers", ""))
+    session.execute(delete(AudienceRow).where(AudienceRow.environment_id == row.id))
+    session.add_all(
+        AudienceRow(environment_id=row.id, kind=kind, value=value) for kind, value in sorted(named)
+    )
+    session.flush()
 
 
 def _keep_version(session: Session, row: EnvironmentRow, actor: str, now: datetime) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, Text, and_, cast, func, or_, select
+from sqlalchemy import Select, String, Text, and_, cast, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from ..domain.access import Right, Standing
@@ -18,11 +18,14 @@ from ..domain.environment import ComputeType, Environment, JoinLink, Status
 from ..domain.errors import NotFound
 from ..domain.people import Person
 from .tables import (
+    AudienceRow,
     AuditRow,
     ComputeTypeRow,
+    CourseMemberRow,
     EnrolmentRow,
     EnvironmentRow,
     EnvironmentVersionRow,
+    IdentityRow,
     JoinLinkRow,
     LaunchRow,
     PersonRow,
@@ -92,7 +95,7 @@ def startable_by(session: Session, person: Person) -> list[Found]:
     """What a person may choose in a spawn form: their own, then the public ones."""
     query = _with_standing(person).where(EnvironmentRow.status != Status.ARCHIVED)
     if not person.is_admin:
-        query = query.where(_visible())
+        query = query.where(_visible(person))
     rows = session.execute(
         query.order_by(EnrolmentRow.last_start_at.desc().nulls_last(), EnvironmentRow.slug)
     )
@@ -115,7 +118,7 @@ def search(
     if public_only:
         query = query.where(EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY)
     elif not person.is_admin:
-        query = query.where(_visible())
+        query = query.where(_visible(person))
     if status is not None:
         query = query.where(EnvironmentRow.status == status)
     for word in normalise(text).split()[:10]:
@@ -182,7 +185,11 @@ def last_launches(
     newest = (
         select(func.max(LaunchRow.id))
         .join(PersonRow, PersonRow.id == LaunchRow.person_id)
-        .where(PersonRow.name == person.name, LaunchRow.environment_id.in_(list(environment_ids)))
+        .where(
+            PersonRow.name == person.name,
+            LaunchRow.environment_id.in_(list(environment_ids)),
+            LaunchRow.trial.is_(False),
+        )
         .group_by(LaunchRow.environment_id)
     )
     rows = session.execute(
@@ -209,6 +216,7 @@ def last_launches(
             notice_at=row.notice_at,
         )
         for row, definition in rows
+        if row.environment_id is not None
     }
 
 
@@ -278,7 +286,7 @@ def search_text(environment: Environment) -> str:
 
 def _with_standing(
     person: Person,
-) -> Select[int, str, int, datetime, bool, datetime | None, str]:
+) -> Select[int, str, int, datetime, bool, datetime | None, str, bool]:
     me = select(PersonRow.id).where(PersonRow.name == person.name).scalar_subquery()
     return (
         select(
@@ -291,6 +299,7 @@ def _with_standing(
             ),
             EnrolmentRow.last_start_at,
             RightRow.level,
+            invited(person).label("invited"),
         )
         .select_from(EnvironmentRow)
         .outerjoin(
@@ -304,9 +313,34 @@ def _with_standing(
     )
 
 
-def _visible() -> Any:
+def invited(person: Person) -> Any:
+    """Whether an environment's audience holds this person, as a condition."""
+    me = select(PersonRow.id).where(PersonRow.name == person.name).scalar_subquery()
+    courses = (
+        select(cast(CourseMemberRow.course_id, String))
+        .where(CourseMemberRow.person_id == me)
+        .scalar_subquery()
+    )
+    institutions = (
+        select(func.lower(IdentityRow.institution))
+        .where(IdentityRow.person_id == me, IdentityRow.institution != "")
+        .scalar_subquery()
+    )
+    kind, value = AudienceRow.kind, AudienceRow.value
+    named = [
+        and_(kind == "person", value == person.name),
+        and_(kind == "course", value.in_(courses)),
+        and_(kind == "institution", value.in_(institutions)),
+    ]
+    if person.may_create:
+        named.append(kind == "teachers")
+    return exists().where(AudienceRow.environment_id == EnvironmentRow.id, or_(*named))
+
+
+def _visible(person: Person) -> Any:
     # domain.access.may_see as a condition; tests hold the two together.
     return or_(
+        and_(EnvironmentRow.status.in_([Status.TEST, Status.READY]), invited(person)),
         and_(EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY),
         and_(EnrolmentRow.person_id.is_not(None), EnrolmentRow.left_at.is_(None)),
         RightRow.level.is_not(None),
@@ -319,7 +353,11 @@ def _found(row: Any) -> Found:
         environment=_environment(row.definition),
         version=row.version,
         updated_at=row.updated_at,
-        standing=Standing(enrolled=row.enrolled, right=Right(row.level) if row.level else None),
+        standing=Standing(
+            enrolled=row.enrolled,
+            invited=row.invited,
+            right=Right(row.level) if row.level else None,
+        ),
         last_start_at=row.last_start_at,
     )
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -276,6 +277,9 @@ class EnvironmentRow(Base):
     public: Mapped[bool] = mapped_column(Boolean)
     compute_type: Mapped[str] = mapped_column(ForeignKey("compute_types.slug"), index=True)
     search_text: Mapped[str] = mapped_column(Text)
+    image: Mapped[str] = mapped_column(String(255), default="", server_default="", index=True)
+    # The slug of the environment that this one was copied from.
+    origin: Mapped[str] = mapped_column(String(30), default="", server_default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
@@ -283,6 +287,170 @@ class EnvironmentRow(Base):
         CheckConstraint("version >= 1", name="version"),
         Index("ix_environments_public_status", "public", "status"),
     )
+
+
+class AudienceRow(Base):
+    """Whom an environment's `audience` names, for looking up.
+
+    `kind` is `person` (`value`: a user name), `course` (a course's id), `institution` (a domain)
+    or `teachers` (empty).
+    """
+
+    __tablename__ = "audiences"
+
+    environment_id: Mapped[int] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), primary_key=True
+    )
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+    __table_args__ = (Index("ix_audiences_kind_value", "kind", "value"),)
+
+
+class EnvironmentSecretRow(Base):
+    """A variable whose value nobody reads again but the servers that it is for."""
+
+    __tablename__ = "environment_secrets"
+
+    environment_id: Mapped[int] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    sealed_value: Mapped[str] = mapped_column(Text)
+    changed_by: Mapped[str] = mapped_column(String(255))
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class RequestRow(Base):
+    """What somebody asks for an environment: a right on it, or to make it public.
+
+    `kind` is `access` (for its owners to answer) or `publish` (for administrators); open while
+    `answered_at` is empty.
+    """
+
+    __tablename__ = "requests"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    environment_id: Mapped[int] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), index=True
+    )
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    message: Mapped[str] = mapped_column(String(2000), default="")
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    answered_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+    answered_by: Mapped[str] = mapped_column(String(255), default="")
+    accepted: Mapped[bool] = mapped_column(Boolean, default=False)
+    answer: Mapped[str] = mapped_column(String(2000), default="")
+
+
+class TrialRow(Base):
+    """What a person tries in a server of its own (`domain.names.trial_name`): the newest."""
+
+    __tablename__ = "trials"
+
+    person_id: Mapped[int] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    server: Mapped[str] = mapped_column(String(30), primary_key=True)
+    environment_id: Mapped[int | None] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), index=True
+    )
+    build_id: Mapped[int | None] = mapped_column(
+        ForeignKey("builds.id", ondelete="CASCADE"), index=True
+    )
+    # A `domain.environment.Environment`, as it is tried.
+    definition: Mapped[dict[str, Any]] = mapped_column(JSON)
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class ImageRow(Base):
+    """An image that is made here. `recipe` is a `domain.images.Recipe`."""
+
+    __tablename__ = "images"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(30), unique=True)
+    version: Mapped[int] = mapped_column(Integer)
+    recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
+    public: Mapped[bool] = mapped_column(Boolean)
+    search_text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class ImageRightRow(Base):
+    """What a colleague was given on an image (`domain.access.Right`)."""
+
+    __tablename__ = "image_rights"
+
+    person_id: Mapped[int] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    image_id: Mapped[int] = mapped_column(
+        ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    level: Mapped[str] = mapped_column(String(4))
+
+    __table_args__ = (CheckConstraint("level IN ('view', 'edit', 'own')", name="level"),)
+
+
+class ImageFileRow(Base):
+    """A file of an image's context; what it holds lies in the store of files by its SHA-256."""
+
+    __tablename__ = "image_files"
+
+    image_id: Mapped[int] = mapped_column(
+        ForeignKey("images.id", ondelete="CASCADE"), primary_key=True
+    )
+    path: Mapped[str] = mapped_column(String(500), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    executable: Mapped[bool] = mapped_column(Boolean)
+
+
+class BuildRow(Base):
+    """One build of an image; `number` counts those of the image, and is its tag.
+
+    `recipe` and `files` (path, sha256, size_bytes, executable of each) are what it was made of.
+    """
+
+    __tablename__ = "builds"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
+    files: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    dockerfile: Mapped[str] = mapped_column(Text, default="")
+    made_by: Mapped[str] = mapped_column(String(255))
+    asked_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the builder is at it
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    cancel_asked: Mapped[bool] = mapped_column(Boolean, default=False)
+    reference: Mapped[str] = mapped_column(String(255), default="", index=True)
+    digest: Mapped[str] = mapped_column(String(80), default="")
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    git_commit: Mapped[str] = mapped_column(String(64), default="")  # of a Git source
+    end_code: Mapped[str] = mapped_column(String(40), default="")
+    end_params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    removed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the image, by the rule
+
+    __table_args__ = (Index("uq_builds_image_id_number", "image_id", "number", unique=True),)
+
+
+class BuildLogRow(Base):
+    """A piece of a build's log, as it came."""
+
+    __tablename__ = "build_logs"
+
+    build_id: Mapped[int] = mapped_column(
+        ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
 
 
 class EnvironmentVersionRow(Base):
@@ -332,7 +500,7 @@ class EnrolmentRow(Base):
         ForeignKey("environments.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     join_link_id: Mapped[int | None] = mapped_column(
-        ForeignKey("join_links.id", ondelete="SET NULL")
+        ForeignKey("join_links.id", ondelete="SET NULL"), index=True
     )
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     left_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -358,16 +526,18 @@ class RightRow(Base):
 class LaunchRow(Base):
     """One start: asked for, then ready, then ended with a code of `domain.errors` or none.
 
-    `notice_code` is the newest thing that its person should know while the server goes on.
+    `notice_code` is the newest thing that its person should know while the server goes on. The
+    trial of a build (`trial`) is of no environment.
     """
 
     __tablename__ = "launches"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
-    environment_id: Mapped[int] = mapped_column(
+    environment_id: Mapped[int | None] = mapped_column(
         ForeignKey("environments.id", ondelete="CASCADE"), index=True
     )
+    trial: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     version: Mapped[int] = mapped_column(Integer)
     asked_at: Mapped[datetime] = mapped_column(UTCDateTime)
     ready_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
