@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class Doors:
     demo: bool = False
     extras: dict[str, Any] = field(default_factory=dict)
     """What one door keeps for itself, under its own name."""
+    logouts: list[Callable[[Doors, str], str | None]] = field(default_factory=list)
+    """Where somebody signs out of a provider too, by the doors that know; None: not of theirs."""
 
     _noted: list[float] = field(default_factory=list, repr=False)
 

@@ -97,6 +97,7 @@ def start(doors: Doors) -> None:
     """Check the addresses. Raises ValueError."""
     for provider in doors.settings.cas:
         check_address(provider.url, provider)
+    doors.logouts.append(logout_url)
 
 
 def logout_url(doors: Doors, provider: str) -> str | None:

@@ -358,6 +358,7 @@ def start(doors: Doors) -> None:
         check_address(provider.issuer, provider)
         clients[provider.name] = Client(provider, _secret(provider), doors.hub_url)
     doors.extras["oidc"] = clients
+    doors.logouts.append(logout_url)
 
 
 def _secret(provider: OpenIdProvider) -> str:

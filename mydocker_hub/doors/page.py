@@ -18,7 +18,6 @@ from tornado.httputil import url_concat
 from ..domain.environment import Text
 from ..domain.errors import MydockerError
 from ..hubpages import MayBeFramed, language_of
-from . import cas, oidc
 from .base import DoorHandler, Doors
 
 _FEW_INSTITUTIONS = 12
@@ -198,13 +197,13 @@ class LogoutHandler(MayBeFramed, DoorHandler, UpstreamLogoutHandler):
         for one in (*self.doors.settings.openid, *self.doors.settings.cas):
             if one.name == provider:
                 title = one.title
+        addresses = (address(self.doors, provider) for address in self.doors.logouts)
         self.set_header("Cache-Control", "no-store")
         self.finish(
             await self.render_template(
                 "logout.html",
                 provider=title,
-                provider_logout=oidc.logout_url(self.doors, provider)
-                or cas.logout_url(self.doors, provider),
+                provider_logout=next(filter(None, addresses), None),
             )
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from jupyterhub import log as hublog
 
 from ..identity.settings import SignInSettings
-from . import cas, link, lti, oidc, page, saml
+from . import link, page
 from .attempts import Attempts, Tickets
 from .base import Doors
 
@@ -47,13 +48,14 @@ def open_doors(
         demo=demo,
     )
     handlers: list[tuple[str, Any]] = [*page.HANDLERS]
-    for configured, module in (
-        (settings.federation, saml),
-        (settings.openid, oidc),
-        (settings.cas, cas),
-        (settings.lti, lti),
+    for configured, name in (
+        (settings.federation, "saml"),
+        (settings.openid, "oidc"),
+        (settings.cas, "cas"),
+        (settings.lti, "lti"),
     ):
-        if configured:
+        if configured:  # a door's libraries take up to a second to load
+            module = import_module(f".{name}", __package__)
             module.start(doors)
             handlers += module.HANDLERS
     if has_doors(settings):
