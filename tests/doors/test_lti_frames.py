@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from playwright.sync_api import Error, Page, expect, sync_playwright
 
@@ -219,3 +220,16 @@ def test_other_sites_frame_nothing_of_ours(
             while not page.frames[1].url.startswith("chrome-error:"):
                 assert time.monotonic() < deadline, (site, page.frames[1].url)
                 page.wait_for_timeout(50)
+
+
+@pytest.mark.parametrize(
+    ("path", "framed"),
+    [("", True), ("admin/people", False), ("admin/platforms", False), ("account", False)],
+)
+def test_pages_of_administrators_and_accounts_are_framed_by_nobody(
+    hub: RunningHub, path: str, framed: bool
+) -> None:
+    url = f"{hub.url}/services/catalogue/{path}"
+    policy = requests.get(url, allow_redirects=False, timeout=30).headers["Content-Security-Policy"]
+    assert (ALLOWED in policy) == framed
+    assert ("frame-ancestors 'none'" in policy) == (not framed)

@@ -311,8 +311,11 @@ class RefusalsPage(AdminPage):
 class MyAccountPage(PeoplePage):
     """`/account`: who I am here, why I may do what I may, and by which doors I come in."""
 
-    async def get(self) -> None:
+    async def prepare(self) -> None:
         self.set_policy(frames="frame-ancestors 'none'")
+        await super().prepare()
+
+    async def get(self) -> None:
         found = await self.database.read(_mine, self.person, now(), role_days=self.role_days)
         account, names = found
         doors = self.sign_in
