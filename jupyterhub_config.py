@@ -11,6 +11,7 @@ from mydocker_hub import hubconfig
 c = get_config()  # noqa: F821 - given by JupyterHub
 
 state = Path(os.environ.get("MYDOCKER_HUB_STATE", "var")).resolve()
+build_settings = os.environ.get("MYDOCKER_BUILD_SETTINGS", "")
 hubconfig.install(
     c,
     state=state,
@@ -21,6 +22,10 @@ hubconfig.install(
     # With a wildcard domain each interface of kind web has an origin of its own. Browsers find
     # names under localhost on this machine: http://*.localhost:8011 works without DNS.
     wildcard_url=os.environ.get("MYDOCKER_WILDCARD_URL", ""),
+    # Teachers' images are built on the engine that runs them, and pushed nowhere: right for one
+    # machine. scripts/up says how builds reach the package indexes.
+    build_settings=Path(build_settings) if build_settings else None,
+    build_network=os.environ.get("MYDOCKER_BUILD_NETWORK", ""),
 )
 
 # The demonstration lets anybody in, so that only this machine may reach it.

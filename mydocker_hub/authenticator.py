@@ -113,6 +113,7 @@ class MyDockerAuthenticator(Authenticator):
         spawner = app.config.SwarmEnvironmentSpawner
         catalogue = CatalogueApi(spawner.catalogue_url, spawner.catalogue_secret)
         app.tornado_settings["mydocker_catalogue"] = catalogue
+        app.tornado_settings["mydocker_catalogue_secret"] = spawner.catalogue_secret
         app.tornado_settings["mydocker_gateway_secret"] = spawner.gateway_secret
         doors, handlers = setup.open_doors(
             settings,

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -46,6 +46,7 @@ MAX_PROBLEMS = 50
 
 Problem = tuple[str, str]
 Location = tuple[int | str, ...]
+File = TypeVar("File", bound=BaseModel)
 
 
 # --- what a file holds ---------------------------------------------------------------------------
@@ -140,15 +141,20 @@ def load(text: str | bytes, name: str) -> CatalogueFile:
     Raises `Invalid`, code `invalid` or `too-large`. Its `problems` are pairs of place and
     sentence: `("paris.yaml:12: environments[0].image", "this is not an image reference: …")`.
     """
+    return read(text, name, CatalogueFile)
+
+
+def read(text: str | bytes, name: str, model: type[File]) -> File:
+    """The same for a file of another kind. Its `contradiction` errors name their own places."""
     root = _Reader(name).read(_decode(text, name))
     try:
-        return CatalogueFile.model_validate(_plain(root), by_alias=True, by_name=False)
+        return model.model_validate(_plain(root), by_alias=True, by_name=False)
     except ValidationError as error:
         errors = _errors(error)
     problems = [
         (*_find(root, location), sentence)
         for details in errors[:MAX_PROBLEMS]
-        for location, sentence in _explain(details)
+        for location, sentence in _explain(details, model)
     ]
     problems.sort(key=lambda problem: problem[0])
     more = max(0, len(errors) - MAX_PROBLEMS)
@@ -430,13 +436,13 @@ def _errors(error: ValidationError) -> list[ErrorDetails]:
     return [item for item in errors if item["type"] != "too_short" or item["loc"] not in inside]
 
 
-def _explain(error: ErrorDetails) -> list[tuple[Location, str]]:
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> list[tuple[Location, str]]:
     """Where and what, of an error of pydantic's, for the person who wrote the file."""
     location = error["loc"]
     if error["type"] == "contradiction":
         return list(error["ctx"]["problems"])
     if error["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = _fields_at(location[:-1], model)
         return [(location, f"there is no such field here{_perhaps(str(location[-1]), known)}")]
     return [(location, _sentence(error))]
 
@@ -493,9 +499,9 @@ def _sentence(error: ErrorDetails) -> str:
     return error["msg"]
 
 
-def _fields_at(location: Location) -> list[str]:
+def _fields_at(location: Location, model: type[BaseModel]) -> list[str]:
     """The fields that may stand at a place, read off the JSON schema."""
-    schema = _schema()
+    schema = _schema(model)
     definitions = schema["$defs"]
     here = _resolve(schema, definitions)
     for part in location:
@@ -706,7 +712,9 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-_schema = functools.cache(json_schema)
+@functools.cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(mode="validation")
 
 
 if __name__ == "__main__":

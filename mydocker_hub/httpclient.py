@@ -149,25 +149,26 @@ class _PrivateToo(_Resolver):
     private = True
 
 
-_guarded: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, SimpleAsyncHTTPClient]] = (
-    WeakKeyDictionary()
-)
+_guarded: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[bool, int], SimpleAsyncHTTPClient]
+] = WeakKeyDictionary()
 
 
-def guarded_client(*, private: bool) -> SimpleAsyncHTTPClient:
+def guarded_client(*, private: bool, max_bytes: int = GUARDED_MAX_BYTES) -> SimpleAsyncHTTPClient:
     """A client of this event loop for addresses that others named.
 
     It connects to the internet alone, or (`private`) to this machine and private networks too, and
-    reads at most 256 kB. Its `fetch` raises `NotAllowed` where that leaves no address.
+    reads at most `max_bytes`. Its `fetch` raises `NotAllowed` where that leaves no address.
     """
-    by_reach = _guarded.setdefault(asyncio.get_running_loop(), {})
-    if private not in by_reach:
-        by_reach[private] = SimpleAsyncHTTPClient(
+    clients = _guarded.setdefault(asyncio.get_running_loop(), {})
+    kind = (private, max_bytes)
+    if kind not in clients:
+        clients[kind] = SimpleAsyncHTTPClient(
             force_instance=True,
             max_clients=20,
-            max_body_size=GUARDED_MAX_BYTES,
-            max_buffer_size=4 * GUARDED_MAX_BYTES,
+            max_body_size=max_bytes,
+            max_buffer_size=4 * max_bytes,
             resolver=_PrivateToo() if private else _Resolver(),
             defaults={"user_agent": "mydocker_hub"},
         )
-    return by_reach[private]
+    return clients[kind]

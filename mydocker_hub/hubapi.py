@@ -1,16 +1,18 @@
-"""The few calls of the hub's REST API that our services make, with the caller's own token."""
+"""What our services ask the hub: its REST API with the caller's own token, and our part of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
 from .domain.errors import MydockerError, NotFound, Refused, Unavailable
+from .domain.names import display_name
+from .httpclient import JsonClient
 
 _TIMEOUT_SECONDS = 20
 
@@ -51,7 +53,7 @@ class HubApi:
                 "POST",
                 _path(user, server),
                 {
-                    "display_name": title,
+                    "display_name": display_name(title),
                     # "profile" is what the hub's admin panel shows
                     "user_options": {"environment": environment, "profile": title},
                 },
@@ -63,6 +65,10 @@ class HubApi:
 
     async def stop_server(self, user: str, server: str) -> None:
         await self._call("DELETE", _path(user, server))
+
+    async def remove_server(self, user: str, server: str) -> None:
+        """Forget a server that does not run; the hub counts those that it remembers."""
+        await self._call("DELETE", _path(user, server), {"remove": True})
 
     async def _call(self, method: str, path: str, body: Any = None) -> HTTPResponse:
         request = HTTPRequest(
@@ -88,6 +94,67 @@ class HubApi:
         if response.code == 429:
             raise Unavailable("too-many-starts", log_detail=detail)
         raise MydockerError("internal", log_detail=detail)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server of an environment, whoever it belongs to. `version` is the environment's own as it
+    was when the server started; a trial is of its maker alone, and of no student."""
+
+    user: str
+    server: str
+    state: Literal["starting", "running", "stopping"]
+    started: datetime | None
+    last_activity: datetime | None
+    version: int
+    trial: bool
+
+
+class HubServers:
+    """The servers of an environment, for the people who work on it.
+
+    The hub answers whoever bears the secret that it shares with the catalogue, so that the
+    catalogue decides first who asks. What is of another environment is not there
+    (`server-not-running`). Raises `Unavailable` where the hub does not answer.
+    """
+
+    def __init__(self, url: str, secret: str) -> None:
+        self._client = JsonClient(url, secret, unavailable_code="servers-unavailable", timeout=20)
+
+    async def of_environment(self, slug: str) -> list[RunningServer]:
+        """What starts, runs or stops, in order of the user names."""
+        answer = await self._client.request(
+            "GET", f"/mydocker/environments/{quote(slug, safe='')}/servers"
+        )
+        return [
+            RunningServer(
+                user=item["user"],
+                server=item["server"],
+                state=item["state"],
+                started=_time(item["started"]),
+                last_activity=_time(item["last_activity"]),
+                version=item["version"],
+                trial=item["trial"],
+            )
+            for item in answer["items"]
+        ]
+
+    async def stop(self, user: str, server: str, environment: str) -> None:
+        """Stop a server, or its start; its person is told that it was not them."""
+        await self._client.request(
+            "POST",
+            "/mydocker/servers/stop",
+            {"user": user, "server": server, "environment": environment},
+        )
+
+    async def log(self, user: str, server: str, environment: str) -> str:
+        """The last 200 lines that a server wrote, without the secrets that it was given."""
+        answer = await self._client.request(
+            "POST",
+            "/mydocker/servers/log",
+            {"user": user, "server": server, "environment": environment},
+        )
+        return str(answer["log"])
 
 
 def _path(user: str, server: str = "") -> str:

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import __version__
+from . import __version__, baseimages
 from .authenticator import DEMO_ACCOUNTS, ROLE_NAMES
+from .domain.command import check_image
 from .domain.errors import Invalid
 from .identity.settings import SignInSettings, load
+from .registry import Credentials
 from .share import share_path
 from .web import frames
 
 CATALOGUE = "catalogue"
 GATEWAY = "gateway"
+BUILDER = "builder"
 
 
 def install(
@@ -34,6 +37,17 @@ def install(
     public_url: str = "",
     wildcard_url: str = "",
     sign_in: Path | None = None,
+    builder: bool = True,
+    builder_port: int = 8012,
+    registry: str = "",
+    registry_auth: Path | None = None,
+    build_engine: str = "",
+    build_settings: Path | None = None,
+    build_network: str = "",
+    build_minutes: int = 60,
+    build_max_gb: int = 20,
+    private_hosts: tuple[str, ...] = (),
+    base_images: Path | None = None,
     demo: bool = False,
 ) -> None:
     """Set up the hub for mydocker_hub; services, roles and templates that `c` names are kept.
@@ -49,14 +63,24 @@ def install(
     `sign_in` is the file that says which doors there are (docs/operators/sign-in.md); it needs
     `public_url`.
 
-    Raises ValueError for addresses that cannot work, and for a sign-in file that is not right.
+    `builder` says whether images are built here: on the Docker engine `build_engine` (as
+    DOCKER_HOST; empty, that of the hub), for `build_minutes` and up to `build_max_gb` each, and
+    pushed below `registry` with the account of `registry_auth`. `build_settings` is a folder of
+    settings that builds are shown (docs/operators/images.md), `private_hosts` names hosts of
+    private networks that teachers may have asked, `base_images` is a file of images to build on.
+
+    Raises ValueError for addresses that cannot work, and for files that are not right.
     """
     check_addresses(public_url, wildcard_url)
+    _check_builds(registry, registry_auth, build_settings, base_images)
     settings = _sign_in_settings(sign_in, public_url)
     frame_origins = settings.lti.frame_origins if settings.lti else ()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = _secret(state / "catalogue_secret")
     gateway_secret = _secret(state / "gateway_secret")
+    builder_secret = _secret(state / "builder_secret")
+    database_url = database_url or f"sqlite:///{state / 'catalogue.sqlite'}"
+    files = str(state / "images")
     base_url = f"/{base_url.strip('/')}/" if base_url.strip("/") else "/"
     prefix = f"{base_url}services/{CATALOGUE}/"
     address = f"http://127.0.0.1:{catalogue_port}"
@@ -129,7 +153,11 @@ def install(
             ],
             "environment": {
                 "MYDOCKER_CATALOGUE_SECRET": secret,
-                "MYDOCKER_DATABASE_URL": database_url or f"sqlite:///{state / 'catalogue.sqlite'}",
+                "MYDOCKER_DATABASE_URL": database_url,
+                "MYDOCKER_FILES_DIR": files,
+                "MYDOCKER_BASE_IMAGES_FILE": str(base_images or ""),
+                "MYDOCKER_BUILDER_URL": f"http://127.0.0.1:{builder_port}" if builder else "",
+                "MYDOCKER_BUILDER_SECRET": builder_secret,
                 "MYDOCKER_HUB_ID": hub_id,
                 "MYDOCKER_DEMO": "1" if demo else "0",
                 "MYDOCKER_SIGN_IN_FILE": str(sign_in or ""),
@@ -156,6 +184,35 @@ def install(
             },
         },
     ]
+    if builder:
+        # No address at the proxy and no rights at the hub: it reads the queue of builds in the
+        # catalogue's database, and works it off on a Docker engine.
+        hub.services.append(
+            {
+                "name": BUILDER,
+                "command": [sys.executable, "-m", "mydocker_hub.services", "builder"],
+                "display": False,
+                "environment": {
+                    "MYDOCKER_BUILDER_SECRET": builder_secret,
+                    "MYDOCKER_BUILDER_HOST": "127.0.0.1",
+                    "MYDOCKER_BUILDER_PORT": str(builder_port),
+                    "MYDOCKER_DATABASE_URL": database_url,
+                    "MYDOCKER_FILES_DIR": files,
+                    "MYDOCKER_HUB_ID": hub_id,
+                    "MYDOCKER_BUILD_ENGINE": build_engine,
+                    "MYDOCKER_BUILD_NETWORK": build_network,
+                    "MYDOCKER_BUILD_SETTINGS": str(build_settings or ""),
+                    "MYDOCKER_BUILD_MINUTES": str(build_minutes),
+                    "MYDOCKER_BUILD_MAX_GB": str(build_max_gb),
+                    "MYDOCKER_BASE_IMAGES_FILE": str(base_images or ""),
+                    "MYDOCKER_REGISTRY": registry,
+                    "MYDOCKER_REGISTRY_AUTH": str(registry_auth or ""),
+                    "MYDOCKER_PRIVATE_HOSTS": " ".join(private_hosts),
+                    **_of_docker(),
+                    "PATH": os.environ.get("PATH", ""),
+                },
+            }
+        )
     hub.load_roles = [
         *_already(hub, "load_roles"),
         {
@@ -175,6 +232,40 @@ def _sign_in_settings(sign_in: Path | None, public_url: str) -> SignInSettings:
         return load(sign_in)
     except Invalid as error:
         raise ValueError(f"{sign_in}: {error.params['detail']}") from error
+
+
+def _check_builds(
+    registry: str,
+    registry_auth: Path | None,
+    build_settings: Path | None,
+    base_images: Path | None,
+) -> None:
+    """Refuse what builds could not use. Raises ValueError saying what to write."""
+    if registry:
+        try:
+            check_image(f"{registry.rstrip('/')}/name:1")
+        except ValueError:
+            raise ValueError(
+                "registry is a place for images, such as registry.example.org/mydocker"
+            ) from None
+    if registry_auth is not None:
+        try:
+            Credentials.load(registry_auth)
+        except OSError as error:
+            raise ValueError(f"registry_auth: {registry_auth}: {error.strerror}") from None
+    if build_settings is not None and not build_settings.is_dir():
+        raise ValueError(f"build_settings: {build_settings} is no folder")
+    if base_images is not None:
+        try:
+            baseimages.load(base_images)
+        except Invalid as error:
+            raise ValueError(f"base_images: {error.params['detail']}") from error
+
+
+def _of_docker() -> dict[str, str]:
+    """How the hub itself reaches its engine."""
+    names = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def check_addresses(public_url: str, wildcard_url: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import html
-from datetime import datetime
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +20,8 @@ from tornado.web import HTTPError, authenticated
 
 from .catalogueapi import CatalogueApi
 from .domain.environment import Text
-from .domain.errors import MydockerError, NotFound, Refused
+from .domain.errors import Invalid, MydockerError, NotFound, Refused
+from .domain.names import display_name
 from .domain.people import Person, roles_of
 from .httpclient import bears
 from .web import i18n
@@ -162,7 +165,7 @@ class JoinHandler(MayBeFramed, MydockerHandler):
             target = url_path_join(user.server_url(server), below)
             if self.request.query:
                 target = f"{target}?{self.request.query}"
-        title = Text.model_validate(where["title"]).in_(language_of(self))
+        title = display_name(Text.model_validate(where["title"]).in_(language_of(self)))
         await self._check_named_server_request(user, server, title)
         spawner = user.get_or_create_spawner(server, title, replace_failed=True)
         if spawner.pending == "stop" and spawner._stop_future:
@@ -228,15 +231,19 @@ class LanguageHandler(MydockerHandler):
         self.redirect(self.get_next_url())
 
 
-class GatewayHandler(MydockerHandler):
-    """What the gateway asks the hub, under the secret that both know; no cookies, no people."""
+class ProcessHandler(MydockerHandler):
+    """What another process of ours asks the hub, under the secret that both know.
+
+    No cookies, no people: so that no token against forged forms is asked for either.
+    """
+
+    SECRET: str  # the setting that holds it
 
     def check_xsrf_cookie(self) -> None:
         pass
 
     async def prepare(self) -> None:
-        secret = self.settings["mydocker_gateway_secret"]
-        if not bears(self.request.headers.get("Authorization", ""), secret):
+        if not bears(self.request.headers.get("Authorization", ""), self.settings[self.SECRET]):
             raise Refused("sign-in-needed")
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
@@ -250,6 +257,12 @@ class GatewayHandler(MydockerHandler):
         self.set_status(error.status)
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(problem(error, i18n.translator(language_of(self))).model_dump_json())
+
+
+class GatewayHandler(ProcessHandler):
+    """What the gateway asks."""
+
+    SECRET = "mydocker_gateway_secret"  # noqa: S105 - the name of a setting
 
 
 class RoutesHandler(GatewayHandler):
@@ -276,6 +289,87 @@ class PortHandler(GatewayHandler):
         self.finish({"address": await spawner.address_of(int(port))})
 
 
+class CatalogueHandler(ProcessHandler):
+    """What the catalogue asks, once it has decided that whoever asks it may."""
+
+    SECRET = "mydocker_catalogue_secret"  # noqa: S105 - the name of a setting
+
+    def one(self) -> tuple[User, Any]:
+        """The user and the spawner that the body names: `user`, `server` and `environment`.
+
+        Raises `Invalid`, and `NotFound` also where the server is of another environment.
+        """
+        try:
+            body = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            raise Invalid("not-json") from None
+        names = ("user", "server", "environment")
+        if not isinstance(body, dict) or not all(isinstance(body.get(key), str) for key in names):
+            raise Invalid("bad-request")
+        user = self.find_user(body["user"]) if body["user"] else None
+        spawner = user.spawners.get(body["server"]) if user and body["environment"] else None
+        if spawner is None or not spawner.active or spawner.environment_name != body["environment"]:
+            raise NotFound("server-not-running")
+        return user, spawner
+
+
+class EnvironmentServersHandler(CatalogueHandler):
+    """`GET /api/mydocker/environments/SLUG/servers`: all that start, run or stop, from memory."""
+
+    async def get(self, slug: str) -> None:
+        found = [
+            (user, spawner)
+            for user in list(self.users.values())
+            for spawner in list(user.spawners.values())
+            if spawner.active and spawner.environment_name == slug
+        ]
+        found.sort(key=lambda one: (one[0].name, one[1].name))
+        self.finish({"items": [_running(user, spawner) for user, spawner in found]})
+
+
+class StopServerHandler(CatalogueHandler):
+    """`POST /api/mydocker/servers/stop`: as if its person had, but that the reason is noted."""
+
+    async def post(self) -> None:
+        user, spawner = self.one()
+        if spawner.pending == "stop":
+            self.set_status(202)
+            return
+        spawner.ended_for = MydockerError("stopped-by-maintainer")
+        if spawner.pending:
+            if spawner._spawn_future:
+                spawner._spawn_future.cancel()
+            await asyncio.sleep(1)  # as the hub's own: a cancelled start needs a moment
+        with suppress(RuntimeError, KeyError):  # it is stopping already, or gone
+            await self.stop_single_user(user, spawner.name)
+        self.set_status(202)
+
+
+class ServerLogHandler(CatalogueHandler):
+    """`POST /api/mydocker/servers/log`: the last lines of a container, without its secrets."""
+
+    async def post(self) -> None:
+        _, spawner = self.one()
+        self.finish({"log": await spawner.log_text()})
+
+
+def _running(user: User, spawner: Any) -> dict[str, Any]:
+    states = {"spawn": "starting", "stop": "stopping"}
+    return {
+        "user": user.name,
+        "server": spawner.name,
+        "state": states.get(spawner.pending, "running"),
+        "started": _utc(spawner.orm_spawner.started),
+        "last_activity": _utc(spawner.orm_spawner.last_activity),
+        "version": spawner.version,
+        "trial": spawner.trial,
+    }
+
+
+def _utc(time: datetime | None) -> str | None:
+    return time.replace(tzinfo=UTC).isoformat() if time else None  # the hub keeps naive UTC
+
+
 _REST = r"(?:/(?:hub/)?user-redirect/(.*))?"
 HANDLERS: list[tuple[str, type[BaseHandler]]] = [
     (rf"/join/([^/]+){_REST}/?", JoinHandler),
@@ -284,6 +378,9 @@ HANDLERS: list[tuple[str, type[BaseHandler]]] = [
     (rf"/language/({'|'.join(i18n.LANGUAGES)})", LanguageHandler),
     (r"/api/mydocker/routes", RoutesHandler),
     (r"/api/mydocker/routes/([^/]+)/([^/]+)/ports/([0-9]{1,5})", PortHandler),
+    (r"/api/mydocker/environments/([a-z0-9-]{1,30})/servers", EnvironmentServersHandler),
+    (r"/api/mydocker/servers/stop", StopServerHandler),
+    (r"/api/mydocker/servers/log", ServerLogHandler),
 ]
 
 

@@ -34,3 +34,9 @@ def share_path(*parts: str) -> Path:
         f"The shared files of mydocker_hub are neither beside {_PACKAGE} nor in "
         f"{Path(sys.prefix) / 'share' / 'mydocker_hub'}. Install the package with pip."
     )
+
+
+def help_path() -> Path:
+    """The folder of the help for fields: `docs/teachers` of a checkout, or `help` of the wheel."""
+    checkout = _PACKAGE.parent / "docs" / "teachers"
+    return checkout if (checkout / "fields.en.md").is_file() else share_path("help")

@@ -24,6 +24,7 @@ from .domain import culling
 from .domain.environment import LANGUAGES, InterfaceKind, Text
 from .domain.errors import N_, LaunchFailed, MydockerError, NotFound, Refused, Unavailable
 from .domain.launch import FolderMount, LaunchPlan, environment_of, pinning
+from .domain.logtext import masked, plain
 from .domain.names import origin_label
 from .domain.people import Person, roles_of
 from .domain.route import Route
@@ -77,6 +78,9 @@ _STEP_OF_FAILURE = {
 _NO_ROOM_YET = N_("All machines are full at the moment: waiting for one to have room.")
 _DONE = N_("Ready.")
 _LOG_LENGTH = 8000  # characters of a container's log that a page shows
+_WHOLE_LOG_LENGTH = 100_000  # of 200 lines, for who looks after the environment
+_VOLUME_TRIES = 60  # one a second
+_TOKEN_VARIABLES = ("JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")  # both hold the server's own token
 
 
 @dataclass
@@ -180,7 +184,14 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
     idle_limit: timedelta | None = None
     maximum: timedelta | None = None
     route: Route | None = None  # how the gateway leads here; None where it does not
+    environment_name = ""  # of the plan; "" before there is one, and for the trial of a build
+    version = 0
+    trial = False
+    ended_for: MydockerError | None = None  # why somebody else than its person stops the server
+    _trial_volumes: tuple[str, ...] = ()
     _secret = ""
+    _secret_names: tuple[str, ...] = ()  # of variables whose values are nobody's to read
+    _secret_values: tuple[str, ...] | None = None  # None after a restart: the engine knows them
     _starting = False
     _created: asyncio.Future[str] | None = None  # the engine's answer to the last create
     _clearing: asyncio.Task[None] | None = None  # after a start that failed or was cancelled
@@ -288,6 +299,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         log = self._start_log
         deadline = asyncio.get_running_loop().time() + max(5, self.start_timeout - 10)
         self._starting = True
+        self._begin_anew()
         try:
             async with asyncio.timeout_at(deadline):
                 url = await self._start(log)
@@ -307,6 +319,32 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         self._soon(self.catalogue.ready(self.launch_id))
         return url
 
+    def _begin_anew(self) -> None:
+        """Forget what the last server was of."""
+        self.environment_name, self.version, self.trial = "", 0, False
+        self.ended_for = None
+        self._secret, self._secret_names, self._secret_values = "", (), ()
+
+    def _take(self, plan: LaunchPlan) -> None:
+        """Keep what is asked of a running server later on."""
+        self.launch_id = plan.launch_id
+        self.environment_name, self.version = plan.environment, plan.version
+        self.trial = plan.trial
+        self._trial_volumes = tuple(mount.volume for mount in plan.folders) if plan.trial else ()
+        self.memory_bytes = plan.resources.memory_bytes
+        self.image_name = plan.image
+        self.idle_limit, self.maximum = plan.idle_limit, plan.maximum
+        self._secret = plan.secret.get_secret_value() if plan.secret else ""
+        secrets = plan.secret_variables
+        self._secret_names = tuple(secrets)
+        self._secret_values = tuple(secret.get_secret_value() for secret in secrets.values())
+        tr = translator(self._language())
+        title = plan.title.in_(tr.lang)
+        if plan.trial:
+            title = tr.gettext("Trial: %(title)s", title=title)
+        # The admin panel's column "profile" shows this.
+        self._remember({"environment": self.name, "profile": title})
+
     async def _start(self, log: StartLog) -> str:
         try:
             environment = environment_of(self.name, self.user_options)
@@ -320,14 +358,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             server=self.name,
             base_url=self.server.base_url,
         )
-        self.launch_id = plan.launch_id
-        self.memory_bytes = plan.resources.memory_bytes
-        self.image_name = plan.image
-        self.idle_limit, self.maximum = plan.idle_limit, plan.maximum
-        self._secret = plan.secret.get_secret_value() if plan.secret else ""
-        # The admin panel's column "profile" shows this.
-        title = plan.title.in_(self._language())
-        self._remember({"environment": plan.environment, "profile": title})
+        self._take(plan)
         plan = await self._prepare_folders(plan, log)
         service = spec.server_spec(
             plan,
@@ -398,7 +429,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         elif ended.state != "complete":
             problem = await self._told_apart(problem)
             raise problem or LaunchFailed("folder-not-mounted", log_detail=ended.error)
-        for mount in new:
+        for mount in () if plan.trial else new:  # a trial's folders are no one's
             await self.catalogue.folder_prepared(
                 mount.volume, self.user.name, "" if mount.shared else ended.node_id
             )
@@ -424,7 +455,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
                 await self.watcher.client.remove_service(service["name"])
                 await asyncio.sleep(0.5)
             except APIError as error:
-                reason = error.explanation or ""
+                reason = self._redact(error.explanation or "")
                 raise LaunchFailed("container-refused", log_lines=reason) from error
             else:
                 break
@@ -507,7 +538,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             if task is not None and task.ended:
                 raise await self._early_end(task)
             break
-        lines = self._redact(await self.watcher.client.last_lines(self.service_id))
+        lines = await self._last_lines(self.service_id)
         seconds = self.answer_timeout
         if status is not None:
             raise LaunchFailed(
@@ -561,16 +592,15 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             out_of_memory=out_of_memory,
         )
         if isinstance(error, LaunchFailed) and not error.log_lines and task.container_id:
-            lines = await watcher.client.last_lines(task.service_id)
-            error.log_lines = self._redact(lines)
+            error.log_lines = await self._last_lines(task.service_id)
         return await self._told_apart(error)
 
     async def _early_end(self, task: Task) -> MydockerError:
         """Why a server ended that was to go on: an exit code of 0 is a failure too, here."""
         error = await self._failure(task)
         if error is None:
-            lines = await self.watcher.client.last_lines(task.service_id)
-            error = LaunchFailed("container-exited", exit_code=0, log_lines=self._redact(lines))
+            lines = await self._last_lines(task.service_id)
+            error = LaunchFailed("container-exited", exit_code=0, log_lines=lines)
         return error
 
     async def _told_apart(self, error: MydockerError | None) -> MydockerError | None:
@@ -600,7 +630,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         if isinstance(error, MydockerError):
             return error
         if isinstance(error, asyncio.CancelledError):
-            return MydockerError("start-cancelled")
+            return self.ended_for or MydockerError("start-cancelled")
         if isinstance(error, TimeoutError):
             step = self._start_log.step.value
             return LaunchFailed("start-timeout", seconds=self.start_timeout, step=step)
@@ -610,12 +640,25 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
     def _language(self) -> str:
         return language_of(self.handler) if self.handler is not None else LANGUAGES[0]
 
+    async def log_text(self) -> str:
+        """The last lines that the running container wrote, without the secrets it was given."""
+        if not self.service_id:
+            return ""
+        return await self._last_lines(self.service_id, lines=200, length=_WHOLE_LOG_LENGTH)
+
+    async def _last_lines(
+        self, service_id: str, *, lines: int = 30, length: int = _LOG_LENGTH
+    ) -> str:
+        text = await self.watcher.client.last_lines(service_id, lines)
+        if text and self._secret_values is None:
+            told = await self.watcher.client.variables(service_id)
+            names = (*self._secret_names, *_TOKEN_VARIABLES)
+            self._secret_values = tuple(told[name] for name in names if name in told)
+        return self._redact(text)[-length:]
+
     def _redact(self, text: str) -> str:
-        """The end of a container's log, without the secrets that it was given."""
-        for secret in (self.api_token, self._secret):
-            if secret:
-                text = text.replace(secret, "…")
-        return text[-_LOG_LENGTH:]
+        """What a container wrote, without the secrets that it was given."""
+        return masked(plain(text), (self.api_token, self._secret, *(self._secret_values or ())))
 
     # --- progress --------------------------------------------------------------------------------
 
@@ -652,11 +695,13 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
                 return None  # unknown is alive
             self._report_end(LaunchFailed("node-lost", log_detail="its Swarm service is gone"))
             self._forget(self.service_id)
+            self._drop_trial_folders()
             return 1
         if not task.ended:
             return self._end_if_time_is_over()
         # The hub will not call stop for what has ended, and clears our state.
-        self._soon(self._bury(task, self.launch_id))
+        self._soon(self._bury(task, self.launch_id, self._trial_volumes))
+        self._trial_volumes = ()
         self._soon(self._close_door())
         self.service_id, self.launch_id = "", 0
         return task.exit_code or (0 if task.state == "complete" else 1)
@@ -673,18 +718,22 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         if over is None:
             return None
         self.log.info("%s: %s after %s", self._log_name, over.code, over.limit)
-        duration = {lang: translator(lang).duration(over.limit) for lang in LANGUAGES}
-        self._report_end(LaunchFailed(over.code, duration=Text.model_validate(duration)))
+        if self.trial:
+            self._report_end(LaunchFailed("trial-over"))
+        else:
+            duration = {lang: translator(lang).duration(over.limit) for lang in LANGUAGES}
+            self._report_end(LaunchFailed(over.code, duration=Text.model_validate(duration)))
         self._clearing = self._soon(self._end())
         return 0
 
-    async def _bury(self, task: Task, launch_id: int) -> None:
+    async def _bury(self, task: Task, launch_id: int, trial_volumes: tuple[str, ...]) -> None:
         error = await self._failure(task)
         if error is not None and error.code == "container-exited":
             error = LaunchFailed("container-ended", **error.params)  # long after its start
         self._forget(task.service_id)
         self._soon(self._tell_end(launch_id, error))
         await self.watcher.client.remove_service(task.service_id)
+        await self._remove_volumes(trial_volumes)
 
     @classmethod
     def _someone_out_of_memory(cls, service_id: str) -> None:
@@ -701,7 +750,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             await asyncio.shield(self._clearing)
         if self.service_id:
             await self._end()
-            self._report_end(None)
+            self._report_end(self.ended_for)
 
     async def _end(self) -> None:
         """Remove the Swarm service and wait until nothing of it runs: its folder is free then.
@@ -719,6 +768,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             self.log.error("%s, Swarm service %s, stays: %r", self._log_name, service_id, error)
         finally:
             self._forget(service_id)
+            self._drop_trial_folders()
 
     async def _clear_away(self) -> None:
         """After a start that failed or was cancelled: take away what was made."""
@@ -727,6 +777,22 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
                 self.service_id = await self._created
         if self.service_id:
             await self._end()
+        self._drop_trial_folders()
+
+    def _drop_trial_folders(self) -> None:
+        """Nothing of a trial is kept. On other nodes than the engine's own, its label is left."""
+        if self._trial_volumes:
+            self._soon(self._remove_volumes(self._trial_volumes))
+            self._trial_volumes = ()
+
+    async def _remove_volumes(self, volumes: tuple[str, ...]) -> None:
+        # The container goes some moments after its service. What is held for longer, the watcher's
+        # sweep removes.
+        for _ in range(_VOLUME_TRIES):
+            if not volumes:
+                return
+            volumes = tuple(await self.watcher.client.remove_volumes(volumes))
+            await asyncio.sleep(1)
 
     def _forget(self, service_id: str) -> None:
         self.watcher.release(service_id)
@@ -760,6 +826,11 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             "launch_id": self.launch_id,
             "memory_bytes": self.memory_bytes,
             "image": self.image_name,
+            "environment": self.environment_name,
+            "version": self.version,
+            "trial": self.trial,
+            "trial_volumes": list(self._trial_volumes),
+            "secret_names": list(self._secret_names),  # the values are with the engine
             "idle_limit": _seconds(self.idle_limit),
             "maximum": _seconds(self.maximum),
             "route": self._seal.close(self.route.model_dump(mode="json")) if self.route else "",
@@ -770,11 +841,19 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         self.launch_id = state.get("launch_id", 0)
         self.memory_bytes = state.get("memory_bytes")
         self.image_name = state.get("image", "")
+        # A release before this one kept no "environment": then the server bears its name.
+        self.environment_name = str(state.get("environment", self.name if self.service_id else ""))
+        self.version = state.get("version", 0)
+        self.trial = state.get("trial", False)
+        self._trial_volumes = tuple(state.get("trial_volumes", ()))
+        self._secret_names = tuple(state.get("secret_names", ()))
+        self._secret_values = None
         self.idle_limit = _duration(state.get("idle_limit"))
         self.maximum = _duration(state.get("maximum"))
         if opened := self._seal.open(state.get("route", "")):
             self.route = Route.model_validate(opened)
             self.api_token = self.route.token.get_secret_value()
+            self._secret = self.route.secret.get_secret_value() if self.route.secret else ""
         if self.service_id:
             self.watcher.claim(self.service_id)
             self._by_service[self.service_id] = self
@@ -782,6 +861,9 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
     def clear_state(self) -> None:
         self.service_id = ""
         self.launch_id = 0
+        self.environment_name, self.version, self.trial = "", 0, False
+        self._trial_volumes = self._secret_names = ()
+        self.ended_for = None
         self.api_token = ""
 
     @property

@@ -6,6 +6,7 @@ bears the hub's own label and is removed at the end.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import secrets
@@ -107,11 +108,12 @@ class start_hub:
         self.install = install  # further arguments of hubconfig.install; {gateway} is its port
         self.demo = demo
         self.catalogue = catalogue or str(ROOT / "tests" / "catalogue.yaml")
-        self.ports = free_ports(5)
+        self.ports = free_ports(6)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningHub:
-        public, hub, proxy_api, catalogue, gateway = self.ports
+        public, hub, proxy_api, catalogue, gateway, builder = self.ports
+        builds = "builder=" in self.install
         environ = {
             **os.environ,
             "PATH": os.pathsep.join(
@@ -126,6 +128,7 @@ class start_hub:
             "from mydocker_hub import hubconfig\n"
             f"hubconfig.install(c, state=Path({str(self.state)!r}), hub_id={self.hub_id!r},\n"
             f"    catalogue_port={catalogue}, gateway_port={gateway}, demo={self.demo},\n"
+            f"    builder_port={builder}, {'' if builds else 'builder=False,'}\n"
             f"    public_url='http://localhost:{public}', {self.install.format(gateway=gateway)})\n"
             f"c.JupyterHub.bind_url = 'http://127.0.0.1:{public}'\n"
             f"c.JupyterHub.hub_bind_url = 'http://{self.connect_ip}:{hub}'\n"
@@ -182,6 +185,7 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 RUN ["/bin/sh", "-c", "mkdir -p /etc /home/user /tmp && chmod 1777 /tmp \
   && echo root:x:0:0::/:/bin/sh > /etc/passwd \
   && echo user:x:1234:1234::/home/user:/bin/sh >> /etc/passwd \
+  && echo root:x:0: > /etc/group \
   && chown 1234:1234 /home/user"]
 USER 1234
 WORKDIR /home/user
@@ -190,14 +194,17 @@ CMD ["/bin/httpd", "-f", "-p", "8888", "-h", "/tmp"]
 
 
 def build_tiny_image(engine: docker.DockerClient) -> str:
-    """Make the tiny image where it is not there yet; its name."""
-    try:
-        engine.images.get(TINY_IMAGE)
-    except docker.errors.ImageNotFound:
+    """Make the tiny image where it is not there yet, or is an older one; its name."""
+    source = hashlib.sha256(TINY_DOCKERFILE.encode()).hexdigest()
+    present = ""
+    with suppress(docker.errors.ImageNotFound):
+        present = engine.images.get(TINY_IMAGE).labels.get("mydocker.source", "")
+    if present != source:
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy("/bin/busybox", f"{folder}/busybox")
             (Path(folder) / "Dockerfile").write_text(TINY_DOCKERFILE)
-            engine.images.build(path=folder, tag=TINY_IMAGE, rm=True)
+            label = {"mydocker.source": source}
+            engine.images.build(path=folder, tag=TINY_IMAGE, rm=True, labels=label)
     return TINY_IMAGE
 
 

@@ -98,7 +98,9 @@ def run_registry(folder: Path) -> Iterator[int]:
     config = folder / "registry.yml"
     config.write_text(
         "version: 0.1\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'images'}}}}}\n"
+        "storage:\n"
+        f"  filesystem: {{rootdirectory: {folder / 'images'}}}\n"
+        "  delete: {enabled: true}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
     with (folder / "registry.log").open("wb") as log:

@@ -15,6 +15,8 @@ from traitlets.config import Config
 
 from mydocker_hub import hubconfig
 from mydocker_hub.authenticator import listens_on_loopback
+from mydocker_hub.services.builder.state import Settings
+from mydocker_hub.swarm.builds import Setup
 
 from .conftest import free_ports, proxy_folder
 from .hub import RunningHub
@@ -50,6 +52,77 @@ def test_the_gateway_has_no_rights(tmp_path: Path) -> None:
     # no address at the proxy, no sign-in of its own, no scopes
     assert set(service) == {"name", "command", "display", "environment"}
     assert service["environment"]["MYDOCKER_GATEWAY_HOST"] == "127.0.0.1"
+
+
+def builder(c: Config) -> dict:
+    return next(service for service in c.JupyterHub.services if service["name"] == "builder")
+
+
+def test_the_builder_has_no_rights(tmp_path: Path) -> None:
+    c = install(tmp_path, builder_port=1234)
+    assert set(builder(c)) == {"name", "command", "display", "environment"}
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["user"]
+    of_builder, of_catalogue = builder(c)["environment"], catalogue(c)["environment"]
+    for name in ("MYDOCKER_BUILDER_SECRET", "MYDOCKER_DATABASE_URL", "MYDOCKER_FILES_DIR"):
+        assert of_builder[name] == of_catalogue[name]
+    assert "MYDOCKER_CATALOGUE_SECRET" not in of_builder
+    assert of_builder["MYDOCKER_BUILDER_HOST"] == "127.0.0.1"
+    assert of_catalogue["MYDOCKER_BUILDER_URL"] == "http://127.0.0.1:1234"
+    assert stat.S_IMODE((tmp_path / "builder_secret").stat().st_mode) == 0o600
+
+
+def test_what_the_builder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth = tmp_path / "config.json"
+    auth.write_text('{"auths": {"r.example": {"username": "bot", "password": "hush"}}}')
+    c = install(
+        tmp_path / "state",
+        registry="r.example/teachers",
+        registry_auth=auth,
+        build_engine="tcp://build.example:2376",
+        build_settings=tmp_path,
+        build_network="none",
+        build_minutes=5,
+        build_max_gb=2,
+        private_hosts=("gitlab.example:8443",),
+    )
+    settings = Settings.from_environ(builder(c)["environment"])
+    assert settings.setup == Setup(
+        hub="mydocker",
+        engine="tcp://build.example:2376",
+        network="none",
+        settings=tmp_path,
+        registry="r.example/teachers",
+        registry_auth=auth,
+    )
+    assert (settings.limits.seconds, settings.limits.image_bytes) == (300, 2_000_000_000)
+    assert settings.secrets() == {"hush"}
+    assert settings.credentials().of("r.example") == ("bot", "hush")
+    allowed = ("r.example", "gitlab.example:8443")
+    assert all(settings.may_be_private(place) for place in allowed)
+    others = ("gitlab.example", "gitlab.example:22", "r.example.org", "teachers", "")
+    assert not any(settings.may_be_private(place) for place in others)
+
+
+def test_without_a_builder(tmp_path: Path) -> None:
+    c = install(tmp_path, builder=False)
+    assert [service["name"] for service in c.JupyterHub.services] == ["catalogue", "gateway"]
+    assert catalogue(c)["environment"]["MYDOCKER_BUILDER_URL"] == ""
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("registry", "https://r.example/x"),
+        ("registry", "r.example/UPPER"),
+        ("registry_auth", Path("/nonexistent")),
+        ("registry_auth", Path(__file__)),
+        ("build_settings", Path(__file__)),
+        ("base_images", Path(__file__)),
+    ],
+)
+def test_what_builds_could_not_use_is_refused(tmp_path: Path, argument: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"registry|config\.json|build_settings|base_images"):
+        install(tmp_path, **{argument: value})
 
 
 def test_the_gateway_and_the_spawner_know_each_other(tmp_path: Path) -> None:
@@ -168,7 +241,7 @@ def test_what_the_operator_wrote_before_is_kept(tmp_path: Path) -> None:
     c.JupyterHub.load_roles = [{"name": "mine"}]
     c.JupyterHub.template_paths = ["/my/templates"]
     install(tmp_path, c)
-    assert [s["name"] for s in c.JupyterHub.services] == ["mine", "catalogue", "gateway"]
+    assert [s["name"] for s in c.JupyterHub.services] == ["mine", "catalogue", "gateway", "builder"]
     assert [role["name"] for role in c.JupyterHub.load_roles] == ["mine", "user"]
     assert c.JupyterHub.template_paths[0] == "/my/templates"
     assert len(c.JupyterHub.template_paths) == 2

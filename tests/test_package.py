@@ -18,7 +18,7 @@ from .conftest import ROOT, free_ports
 
 pytestmark = pytest.mark.hub  # not among the fast ones
 
-SOURCES = ["mydocker_hub", "share", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+SOURCES = ["mydocker_hub", "share", "docs", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
 NOT_PACKAGED = {"mydocker_hub/locale/babel.cfg", "mydocker_hub/locale/mydocker_hub.pot"}
 
 
@@ -98,7 +98,8 @@ def test_nothing_is_forgotten(wheel: Path) -> None:
         for name in names
         if name.startswith(f"{data}/data/share/")
     }
-    assert shared == {name.removeprefix("share/") for name in files("share")}
+    helps = {"help/fields.en.md", "help/fields.fr.md"}  # from docs/teachers
+    assert shared == {name.removeprefix("share/") for name in files("share")} | helps
     assert not [name for name in names if name.startswith(("tests/", "docs/", "scripts/"))]
 
 
@@ -124,6 +125,11 @@ def test_french_is_there(python: Path) -> None:
         "from mydocker_hub.web.i18n import translator as t; print(t('fr').known('Sign in first.'))"
     )
     assert run(python, python, "-c", code) == "Connectez-vous d’abord."
+
+
+def test_the_help_for_fields_is_there(python: Path) -> None:
+    code = "from mydocker_hub.web.help import helps; print(helps('fr')['title'].label)"
+    assert run(python, python, "-c", code) == "Titre"
 
 
 def test_the_hub_finds_spawner_and_authenticator(python: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .environment import Environment, Status
 from .errors import MydockerError, NotFound, Refused
@@ -98,9 +98,48 @@ def may_edit(person: Person, environment: Environment, standing: Standing) -> De
     return Decision(False, "not-allowed")
 
 
+def may_copy(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether the definition may be taken over into an environment of one's own.
+
+    For teachers: what was shared with them, and the public catalogue, of which whoever starts it
+    sees everything anyway. An invitation lets in, and gives nothing away.
+    """
+    if not person.may_create:
+        return Decision(False, "not-allowed")
+    if may_edit(person, environment, standing).allowed or standing.has(Right.VIEW):
+        return YES
+    if environment.public and environment.status is Status.READY:
+        return YES
+    sees = may_see(person, environment, standing)
+    return Decision(False, "not-allowed") if sees.allowed else sees
+
+
+def may_try(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether it may be started beside one's own folder, as a new student would get it.
+
+    For the teachers who work on it or were shown it; what may not be started is not tried either.
+    """
+    if not person.may_create:
+        return Decision(False, "not-allowed")
+    starts = may_start(person, environment, standing)
+    works_on_it = may_edit(person, environment, standing).allowed or standing.has(Right.VIEW)
+    if starts.allowed and not works_on_it:
+        return Decision(False, "not-allowed")
+    return starts
+
+
 def may_delete(person: Person, environment: Environment, standing: Standing) -> Decision:
     """Whether the environment may be deleted or given away."""
     if person.is_admin or (person.may_create and standing.has(Right.OWN)):
+        return YES
+    return Decision(False, "not-allowed")
+
+
+def may_answer(person: Person, kind: Literal["access", "publish"], standing: Standing) -> Decision:
+    """Whether a request may be answered: owners give access, administrators publish."""
+    if person.is_admin:
+        return YES
+    if kind == "access" and person.may_create and standing.has(Right.OWN):
         return YES
     return Decision(False, "not-allowed")
 

@@ -41,7 +41,7 @@ from .command import (
     split,
     variables,
 )
-from .names import SLUG_MAX_LENGTH, SLUG_PATTERN
+from .names import SLUG_MAX_LENGTH, SLUG_PATTERN, is_trial
 
 Language = Literal["fr", "en"]
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
@@ -482,6 +482,11 @@ def _no_template(value: str) -> str:
     return value
 
 
+VariableValue = Annotated[
+    PlainText, StringConstraints(max_length=8192), AfterValidator(_no_template)
+]
+
+
 def _icon(icon: str) -> str:
     if any(char.isspace() or char in "<>&\"'" for char in icon):
         raise ValueError("an icon is one emoji")
@@ -509,16 +514,20 @@ class Environment(Model):
         ]
         | None
     ) = None
-    variables: dict[
-        FreeVariableName,
-        Annotated[PlainText, StringConstraints(max_length=8192), AfterValidator(_no_template)],
-    ] = Field(default_factory=dict, max_length=100)
+    variables: dict[FreeVariableName, VariableValue] = Field(default_factory=dict, max_length=100)
     interfaces: tuple[Interface, ...] = Field(min_length=1, max_length=10)
     resources: Resources = Resources()
     storage: Storage = Storage()
     lifetime: Lifetime = Lifetime()
     content: Content | None = None
     audience: Audience = Audience()
+
+    @field_validator("slug")
+    @classmethod
+    def _is_no_trial(cls, slug: str) -> str:
+        if is_trial(slug):
+            raise ValueError("choose another name: this one is of the form that trials have")
+        return slug
 
     @field_validator("tags")
     @classmethod

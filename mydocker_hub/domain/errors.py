@@ -68,6 +68,18 @@ CODES: dict[str, Entry] = {
             "Ask the person who told you of it for an invitation link."
         ),
     ),
+    "trial-unknown": Entry(
+        404,
+        N_("You are not trying anything here. Press “Try it” on the page of what you made."),
+    ),
+    "image-unknown": Entry(
+        404,
+        N_(
+            "The image “%(image)s” does not exist, or is not open to you. Check how it is written, "
+            "such as quay.io/jupyter/scipy-notebook:2026-04-20."
+        ),
+    ),
+    "build-unknown": Entry(404, N_("There is no such build of this image.")),
     "join-link-unknown": Entry(
         404,
         N_(
@@ -304,11 +316,106 @@ CODES: dict[str, Entry] = {
             "Nothing was saved: load it again and redo your change."
         ),
     ),
+    "asked-again": Entry(
+        409, N_("You asked for another image meanwhile: only your last question is answered.")
+    ),
     "precondition-needed": Entry(428, N_("Send the ETag of what you read in an If-Match header.")),
     "exists-already": Entry(409, N_("“%(name)s” exists already: choose another name.")),
     "still-used": Entry(
         409,
         N_("“%(name)s” is still used by %(count)s environment(s): change these first."),
+    ),
+    "last-owner": Entry(
+        409,
+        N_("Somebody has to own this: give the right to own it to somebody else first."),
+    ),
+    "servers-running": Entry(
+        409,
+        N_(
+            "“%(title)s” cannot be deleted while %(count)s server(s) of it run. "
+            "Stop them first, on its page “People”, or archive the environment."
+        ),
+    ),
+    "request-answered": Entry(
+        409, N_("“%(name)s” has answered this request already: there is nothing left to do.")
+    ),
+    "build-running": Entry(
+        409,
+        N_("A build of “%(image)s” is under way: wait for its end, or cancel it."),
+    ),
+    "build-ended": Entry(409, N_("This build has ended already.")),
+    "build-without-image": Entry(
+        409,
+        N_(
+            "Build %(number)s of “%(image)s” has no image: it did not succeed, or its image was "
+            "cleaned away as an old one. Build again and use the new one."
+        ),
+    ),
+    # what failed during a build
+    "build-failed": Entry(
+        500,
+        N_("The step “%(command)s” failed: %(words)s"),
+    ),
+    "build-base-unavailable": Entry(
+        500,
+        N_(
+            "The image “%(image)s”, on which this one is based, cannot be had (%(words)s). "
+            "Check its name."
+        ),
+    ),
+    "build-interrupted": Entry(
+        500,
+        N_(
+            "The builder ended in the middle of this build. Build again: what was done is not lost."
+        ),
+        permanent=False,
+    ),
+    "build-timeout": Entry(
+        500,
+        N_(
+            "The build took longer than %(minutes)s minutes and was ended. "
+            "Take out what takes long, or ask the operators for more time."
+        ),
+    ),
+    "build-too-large": Entry(
+        500,
+        N_(
+            "The image takes %(size)s GB, and at most %(most)s GB are allowed. "
+            "Take out packages or files."
+        ),
+    ),
+    "build-no-room": Entry(
+        503,
+        N_("The disk of the machine that builds is nearly full. Please tell the operators."),
+        permanent=False,
+    ),
+    "build-file-missing": Entry(
+        500,
+        N_("The file “%(path)s” of this image is not there any more. Upload it again."),
+    ),
+    "build-not-possible": Entry(
+        503,
+        N_("Nothing can be built here at the moment: %(detail)s. Please tell the operators."),
+        permanent=False,
+    ),
+    "repository-unavailable": Entry(
+        500,
+        N_(
+            "The Git repository %(repository)s could not be fetched (%(detail)s). "
+            "Check its address and branch; it has to be public."
+        ),
+    ),
+    "repository-without-recipe": Entry(
+        500,
+        N_(
+            "The Git repository %(repository)s has neither a Dockerfile nor any of the files that "
+            "say what to install, or no image to build on was chosen."
+        ),
+    ),
+    "push-failed": Entry(
+        503,
+        N_("The image was built, but the registry did not take it (%(detail)s)."),
+        permanent=False,
     ),
     # what failed during a start
     "public-address-unknown": Entry(
@@ -447,6 +554,20 @@ CODES: dict[str, Entry] = {
             "the longest that it may. Your files are kept: you can start it again."
         ),
     ),
+    "trial-over": Entry(
+        410,
+        N_(
+            "This trial was stopped: a trial ends after an hour, or earlier where the environment "
+            "itself says so. Nothing of it is kept."
+        ),
+    ),
+    "stopped-by-maintainer": Entry(
+        410,
+        N_(
+            "The environment was stopped by somebody who looks after it. Your files are kept: "
+            "you can start it again."
+        ),
+    ),
     "container-ended": Entry(
         500,
         N_(
@@ -489,6 +610,29 @@ CODES: dict[str, Entry] = {
     "hub-unavailable": Entry(
         503,
         N_("The sign-in does not answer. Wait a little and load the page again."),
+        permanent=False,
+    ),
+    "servers-unavailable": Entry(
+        503,
+        N_("It cannot be seen at the moment what is running. Try again in a minute."),
+        permanent=False,
+    ),
+    "registry-unavailable": Entry(
+        503,
+        N_(
+            "Nothing could be learnt of the image “%(image)s”: %(registry)s does not answer, or "
+            "not as it should (%(detail)s)."
+        ),
+        permanent=False,
+    ),
+    "files-no-room": Entry(
+        503,
+        N_("There is no room for more files on the disk of this service. Tell the operators."),
+        permanent=False,
+    ),
+    "builder-unavailable": Entry(
+        503,
+        N_("The builder of images does not answer. Try again in a minute."),
         permanent=False,
     ),
     "too-many-starts": Entry(

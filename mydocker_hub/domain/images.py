@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from .command import COMMAND_MAX_LENGTH, check_command, check_image
 from .environment import (
+    Environment,
     FreeVariableName,
     GitAddress,
     GitBranch,
@@ -19,6 +20,7 @@ from .environment import (
     MountPath,
     PlainText,
     Slug,
+    Storage,
     Text,
     Title,
     YesNo,
@@ -118,6 +120,19 @@ class Recipe(Model):
         if self.source is Source.GIT and self.repository is None:
             raise ValueError("write the address of the Git repository")
         return self
+
+
+def as_environment(recipe: Recipe, slug: str, reference: str) -> Environment:
+    """The environment in which a build of an image is tried; `reference` is the build's image."""
+    interfaces = recipe.interfaces or (Interface(name=slug, title=recipe.title),)
+    return Environment(
+        slug=slug,
+        title=recipe.title,
+        image=reference,
+        command=recipe.command,
+        interfaces=interfaces,
+        storage=Storage(dedicated=recipe.home),
+    )
 
 
 class Tool(StrEnum):

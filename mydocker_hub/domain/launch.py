@@ -7,9 +7,11 @@ image, volume and placement; `swarm.spec` turns it into a Swarm service.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from urllib.parse import quote, urlsplit
+from types import MappingProxyType
+from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, field_serializer
 
@@ -17,6 +19,7 @@ from . import names
 from .command import jupyter_command, port_of, render, split, variables
 from .environment import (
     ComputeType,
+    Content,
     Environment,
     Interface,
     InterfaceKind,
@@ -91,7 +94,11 @@ class Entrance(Model):
 
 
 class LaunchPlan(Model):
-    """What to start. `command` is None where the image's own command is meant."""
+    """What to start. `command` is None where the image's own command is meant.
+
+    `environment` is empty for the trial of a build, which is of no environment. The folders of a
+    `trial` are new and are removed after it.
+    """
 
     launch_id: int
     environment: str
@@ -113,6 +120,8 @@ class LaunchPlan(Model):
     idle_limit: timedelta | None = None
     maximum: timedelta | None = None
     secret: SecretStr | None = None
+    secret_variables: dict[str, SecretStr] = Field(default_factory=dict)
+    trial: bool = False
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -124,6 +133,12 @@ class LaunchPlan(Model):
         # The plan travels once, from the catalogue to the hub; anywhere else it prints as ***.
         return secret.get_secret_value() if secret else None
 
+    @field_serializer("secret_variables", when_used="json")
+    def _reveal_variables(self, secrets: dict[str, SecretStr]) -> dict[str, str]:
+        return {name: secret.get_secret_value() for name, secret in secrets.items()}
+
+
+TRIAL_MAXIMUM = timedelta(hours=1)
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -182,6 +197,35 @@ def folder_mounts(
     )
 
 
+def trial_mounts(
+    environment: Environment, person: Person, hub: str, server: str, launch_id: int
+) -> tuple[FolderMount, ...]:
+    """What stands for the personal folders in one trial: empty, where the environment has them.
+
+    On the machine's own disk whatever the compute type keeps folders on, so that removing the
+    volume removes what is in it.
+    """
+    storage = environment.storage
+    wanted = [(FolderKind.DEDICATED, storage.dedicated), (FolderKind.GLOBAL, storage.global_)]
+    return tuple(
+        FolderMount(
+            kind=kind,
+            volume=names.trial_volume(hub, person.name, server, launch_id, kind.value),
+            path=path,
+            driver="local",
+        )
+        for kind, path in sorted(wanted, key=lambda item: item[1] or "")
+        if path
+    )
+
+
+def as_tried(environment: Environment) -> Environment:
+    """The environment as a trial runs it: as for anybody, but never for longer than an hour."""
+    maximum = min(environment.lifetime.maximum or TRIAL_MAXIMUM, TRIAL_MAXIMUM)
+    lifetime = environment.lifetime.model_copy(update={"maximum": maximum})
+    return environment.model_copy(update={"lifetime": lifetime})
+
+
 def plan(
     environment: Environment,
     person: Person,
@@ -192,10 +236,13 @@ def plan(
     version: int,
     place: Place,
     secret: SecretStr,
+    secret_variables: Mapping[str, str] = MappingProxyType({}),
+    trial_server: str = "",
 ) -> LaunchPlan:
-    """The launch plan of an environment for a person.
+    """The launch plan of an environment for a person; with `trial_server`, of a trial there.
 
-    `secret` is fresh; it is handed on only where the command asks for it. A Jupyter server behind
+    `secret` is fresh; it is handed on only where the command asks for it. `secret_variables` are
+    variables whose values nobody is shown. A Jupyter server behind
     the gateway that was not told its path is told it here, by an option after its others.
 
     Raises `Refused` where the command names the public address and nobody has set it.
@@ -220,7 +267,7 @@ def plan(
         environment=environment.slug,
         version=version,
         title=environment.title,
-        server=names.server_name(environment.slug),
+        server=trial_server or names.server_name(environment.slug),
         image=environment.image,
         command=tuple(render(words, values)) if words is not None else None,
         variables={**thread_variables(environment.resources.cpu_limit), **environment.variables},
@@ -236,20 +283,51 @@ def plan(
         idle_limit=environment.lifetime.idle_limit,
         maximum=environment.lifetime.maximum,
         secret=secret if "PASSWORD" in used else None,
+        secret_variables={name: SecretStr(value) for name, value in secret_variables.items()},
+        trial=bool(trial_server),
     )
 
 
 def entrances(environment: Environment) -> tuple[Entrance, ...]:
-    """The interfaces of an environment as people choose them."""
+    """The interfaces of an environment as people choose them.
+
+    Where there is content to fetch, the first leads through nbgitpuller, which fetches it and goes
+    on to it.
+    """
     prefixes = _prefixes(environment)
-    return tuple(
+    found = [
         Entrance(
             name=interface.name,
             title=interface.title,
             path=prefixes[interface.port] + quote(interface.path).lstrip("/"),
         )
         for interface in environment.interfaces
-    )
+    ]
+    if environment.content is not None:
+        main = environment.main_interface
+        pull = content_path(environment.content, main.path)
+        found[0] = found[0].model_copy(update={"path": prefixes[main.port] + pull})
+    return tuple(found)
+
+
+def content_path(content: Content, interface_path: str) -> str:
+    """nbgitpuller's link for a repository, below a Jupyter server; it opens what was fetched.
+
+    https://nbgitpuller.readthedocs.io/en/latest/topic/url-options.html; the folder is named, since
+    nbgitpuller would keep a `.git` at the end of an address.
+    """
+    folder = content.repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    if not folder.strip("."):
+        folder = "content"
+    is_lab = interface_path == "/lab" or interface_path.startswith("/lab/")
+    opened = "/".join(part for part in (folder, content.path.strip("/")) if part)
+    query = {
+        "repo": content.repository,
+        **({"branch": content.branch} if content.branch else {}),
+        "targetpath": folder,
+        "urlpath": f"{'lab/' if is_lab else ''}tree/{quote(opened)}",
+    }
+    return f"git-pull?{urlencode(query, quote_via=quote)}"
 
 
 def starts_alike(one: Environment, other: Environment) -> bool:
@@ -259,7 +337,10 @@ def starts_alike(one: Environment, other: Environment) -> bool:
 
 def _what_runs(environment: Environment) -> dict[str, object]:
     return environment.model_dump(
-        include={"image", "command", "variables", "interfaces", "resources", "storage", "lifetime"},
+        include={
+            *("image", "command", "variables", "interfaces", "resources", "storage", "lifetime"),
+            "content",  # it is where a running server's entrance leads
+        },
         exclude={"interfaces": {"__all__": {"title"}}},
     )
 
@@ -338,7 +419,8 @@ def environment_of(server: str, user_options: object) -> str:
 
     `user_options` is what anybody may send to the hub's REST API. Nothing in it is believed but
     the environment's name, which the server's name has to agree with; `profile` is what the
-    admin panel shows and is written by us, so it may come back.
+    admin panel shows and is written by us, so it may come back. For a trial it is the server's own
+    name (`names.trial_name`): the catalogue knows what its person tries there.
 
     Raises `Invalid` for anything else, `Conflict` where the two names disagree.
     """
@@ -347,6 +429,10 @@ def environment_of(server: str, user_options: object) -> str:
     if not isinstance(user_options, dict) or set(user_options) - {"environment", "profile"}:
         raise Invalid("options-forged")
     environment = user_options.get("environment", server)
+    if isinstance(environment, str) and names.is_trial(environment):
+        if environment != server:
+            raise Invalid("options-forged")
+        return environment
     if not isinstance(environment, str) or not names.is_slug(environment):
         raise Invalid("options-forged")
     if names.server_name(environment) != server:

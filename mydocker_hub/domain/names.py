@@ -26,7 +26,7 @@ SERVICE_NAME_MAX_LENGTH = 63
 _SLUG = re.compile(SLUG_PATTERN)
 _DIGEST_LENGTH = 20  # base32 characters: 100 bits
 _READABLE_LENGTH = 24
-_TRIAL = "try--"
+_TRIAL = "try-"
 
 
 def is_slug(text: str) -> bool:
@@ -46,20 +46,29 @@ def server_name(environment_slug: str) -> str:
 def trial_name(what: str) -> str:
     """The name of the server in which somebody tries an environment or a build.
 
-    `what` tells one from the other, such as `environment/python-intro`. No slug has two hyphens
-    in a row, so no environment's server ever has such a name.
+    `what` tells one from the other, such as `environment/python-intro`. The hub takes for servers
+    what is a slug (`jupyterhub/slugs.py`): no environment may have a slug of this form.
     """
-    return f"{_TRIAL}{_digest(('trial', what))[:16]}"
+    return f"{_TRIAL}{_digest(('trial', what))}"
 
 
 def is_trial(server: str) -> bool:
     """Whether a server's name is one of `trial_name`."""
-    return re.fullmatch(rf"{_TRIAL}[a-z2-7]{{16}}", server) is not None
+    return re.fullmatch(rf"{_TRIAL}[a-z2-7]{{{_DIGEST_LENGTH}}}", server) is not None
 
 
 def trial_volume(hub: str, user: str, server: str, launch_id: int, kind: str) -> str:
     """The volume that stands for a personal folder in one trial, and is removed after it."""
     return _name("mydocker-try", ("trial", hub, user, server, str(launch_id), kind), user)
+
+
+def display_name(title: str) -> str:
+    """A title as the hub takes it for a server's display name (`jupyterhub/slugs.py`).
+
+    Visible characters and single plain spaces, at most 255: French puts other spaces before “:”.
+    """
+    visible = (char if unicodedata.category(char)[0] in "LMNPS" else " " for char in title)
+    return " ".join("".join(visible).split())[:255].rstrip() or "?"
 
 
 def service_name(hub: str, user: str, server: str) -> str:

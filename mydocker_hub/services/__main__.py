@@ -11,7 +11,6 @@ port of the next one, with tokens that the hub no longer knows.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -19,11 +18,12 @@ import sys
 import time
 from types import FrameType
 
+from ..processes import end_with_parent
+
 _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 30.0
 _END_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Stopped(Exception):
@@ -32,13 +32,6 @@ class Stopped(Exception):
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when `parent`, which started it, ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:  # it has ended already
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def keep(command: list[str]) -> None:

@@ -30,6 +30,7 @@ from .tables import (
     FolderRow,
     IdentityRow,
     IdentityValueRow,
+    ImageRightRow,
     PersonRow,
     PlatformRow,
     RightRow,
@@ -308,6 +309,20 @@ def standing(session: Session, name: str, now: datetime, *, role_days: int = ROL
     return people.standing_of(session, _row(session, name), now, role_days=role_days)
 
 
+def folders_among(session: Session, volumes: Iterable[str]) -> int:
+    """How many of these volumes are personal folders that exist."""
+    wanted, count = list(volumes), 0
+    for start in range(0, len(wanted), 500):  # databases bound the parameters of a query
+        part = wanted[start : start + 500]
+        count += (
+            session.scalar(
+                select(func.count()).select_from(FolderRow).where(FolderRow.volume.in_(part))
+            )
+            or 0
+        )
+    return count
+
+
 def provider_names(session: Session) -> dict[str, str]:
     """What the platforms are called, by the provider's name of their identities."""
     return {
@@ -488,6 +503,7 @@ def join(
     copied = {
         "enrolments": _copy_enrolments(session, closed, kept),
         "rights": _copy_rights(session, closed, kept),
+        "image_rights": _copy_image_rights(session, closed, kept),
         "courses": _copy_courses(session, closed, kept),
         "decisions": _copy_decisions(session, closed, kept, now),
     }
@@ -594,6 +610,23 @@ def _copy_rights(
     return copied
 
 
+def _copy_image_rights(
+    session: Session, closed: PersonRow, kept: PersonRow
+) -> list[tuple[int, str, str]]:
+    """(image, level before, level now) of each right that grew."""
+    order = [right.value for right in Right]
+    copied = []
+    for row in session.scalars(select(ImageRightRow).where(ImageRightRow.person_id == closed.id)):
+        mine = session.get(ImageRightRow, (kept.id, row.image_id))
+        if mine is None:
+            session.add(ImageRightRow(person_id=kept.id, image_id=row.image_id, level=row.level))
+            copied.append((row.image_id, "", row.level))
+        elif order.index(mine.level) < order.index(row.level):
+            copied.append((row.image_id, mine.level, row.level))
+            mine.level = row.level
+    return copied
+
+
 def _copy_courses(session: Session, closed: PersonRow, kept: PersonRow) -> list[int]:
     copied = []
     for row in session.scalars(
@@ -660,13 +693,9 @@ def _take_back(session: Session, opened: PersonRow, kept: PersonRow, now: dateti
         if enrolment is not None and enrolment.last_start_at is None:
             session.delete(enrolment)
     for environment, before, level in copied.get("rights", ()):
-        right = session.get(RightRow, (kept.id, environment))
-        if right is None or right.level != level:
-            continue
-        if before:
-            right.level = before
-        else:
-            session.delete(right)
+        _give_back(session, session.get(RightRow, (kept.id, environment)), before, level)
+    for image, before, level in copied.get("image_rights", ()):
+        _give_back(session, session.get(ImageRightRow, (kept.id, image)), before, level)
     for course in copied.get("courses", ()):
         member = session.get(CourseMemberRow, (course, kept.id))
         theirs = session.get(CourseMemberRow, (course, opened.id))
@@ -678,6 +707,18 @@ def _take_back(session: Session, opened: PersonRow, kept: PersonRow, now: dateti
         row = session.get(RoleDecisionRow, decision)
         if row is not None and row.ended_at is None:
             row.ended_at = now
+
+
+def _give_back(
+    session: Session, right: RightRow | ImageRightRow | None, before: str, level: str
+) -> None:
+    """Bring a right to what it was before a join, unless it was changed since."""
+    if right is None or right.level != level:
+        return
+    if before:
+        right.level = before
+    else:
+        session.delete(right)
 
 
 # --- small parts ---------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from ..domain import launch, names
 from ..domain.access import may_join, may_start
 from ..domain.errors import Conflict, NotFound, Refused
 from ..domain.people import Person
-from . import reading
+from ..seal import Seal
+from . import reading, trials, workshop
 from .editing import audit, person_row
 from .tables import EnrolmentRow, FolderRow, JoinLinkRow, LaunchRow, PersonRow
 
@@ -67,14 +68,28 @@ def begin_launch(
     place: launch.Place,
     hub: str,
     secret: SecretStr,
+    seal: Seal,
     now: datetime,
 ) -> launch.LaunchPlan:
     """Decide on a start and say how: the one place that does, whatever door it came through.
+
+    For a trial, `environment` is the server's own name. `seal` opens the environment's secrets.
 
     Raises `NotFound` or `Refused` with the reason, `Conflict` where the server's name is not the
     environment's.
     """
     _not_blocked(session, person)
+    if names.is_trial(environment):
+        return _begin_trial(
+            session,
+            person=person,
+            server=server,
+            place=place,
+            hub=hub,
+            secret=secret,
+            seal=seal,
+            now=now,
+        )
     found = reading.find(session, environment, person)
     definition = found.environment
     may_start(person, definition, found.standing).or_raise(definition)
@@ -95,17 +110,7 @@ def begin_launch(
         else mount
         for mount in mounts
     )
-    row = LaunchRow(
-        person_id=person_row(session, person, now).id,
-        environment_id=found.id,
-        version=found.version,
-        asked_at=now,
-        end_code="",
-        end_params={},
-        notice_code="",
-    )
-    session.add(row)
-    session.flush()
+    row = _launch_row(session, person, found.id, found.version, now)
     plan = launch.plan(
         definition,
         person,
@@ -115,9 +120,69 @@ def begin_launch(
         version=found.version,
         place=place,
         secret=secret,
+        secret_variables=workshop.secret_values(session, found.id, seal),
     )
     _enrol(session, found, person, now, None, starting=True)
     return plan
+
+
+def _begin_trial(
+    session: Session,
+    *,
+    person: Person,
+    server: str,
+    place: launch.Place,
+    hub: str,
+    secret: SecretStr,
+    seal: Seal,
+    now: datetime,
+) -> launch.LaunchPlan:
+    """The same for a trial: new folders that are no one's, and nobody is enrolled."""
+    tried = trials.at_launch(session, person, server, now)
+    definition = launch.as_tried(tried.environment)
+    row = _launch_row(session, person, tried.environment_id, tried.version, now, trial=True)
+    plan = launch.plan(
+        definition,
+        person,
+        compute_type=reading.compute_type(session, definition.resources.compute_type),
+        folders=launch.trial_mounts(definition, person, hub, server, row.id),
+        launch_id=row.id,
+        version=tried.version,
+        place=place,
+        secret=secret,
+        secret_variables={}
+        if tried.environment_id is None
+        else workshop.secret_values(session, tried.environment_id, seal),
+        trial_server=server,
+    )
+    if tried.environment_id is None:
+        # Its slug is the image's: an environment may have the same one, and other people.
+        plan = plan.model_copy(update={"environment": ""})
+    return plan
+
+
+def _launch_row(
+    session: Session,
+    person: Person,
+    environment_id: int | None,
+    version: int,
+    now: datetime,
+    *,
+    trial: bool = False,
+) -> LaunchRow:
+    row = LaunchRow(
+        person_id=person_row(session, person, now).id,
+        environment_id=environment_id,
+        trial=trial,
+        version=version,
+        asked_at=now,
+        end_code="",
+        end_params={},
+        notice_code="",
+    )
+    session.add(row)
+    session.flush()
+    return row
 
 
 def mark_ready(session: Session, launch_id: int, now: datetime) -> None:

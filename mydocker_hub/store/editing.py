@@ -82,7 +82,7 @@ def update_environment(
 
     The slug names the environment and cannot change.
     """
-    row = _locked(session, environment.slug)
+    row = locked(session, environment.slug)
     if row.version != expected_version:
         raise Conflict("changed-meanwhile")
     _check_compute_type(session, environment)
@@ -95,7 +95,7 @@ def delete_environment(
     session: Session, slug: str, person: Person, expected_version: int, now: datetime
 ) -> None:
     """Remove an environment with its links and enrolments; personal folders are kept."""
-    row = _locked(session, slug)
+    row = locked(session, slug)
     if row.version != expected_version:
         raise Conflict("changed-meanwhile")
     audit(session, person.name, "environment-deleted", slug, now, definition=row.definition)
@@ -116,7 +116,7 @@ def add_join_link(
 
     With `course_id`, for who may not edit: it ends when the environment is public no more.
     """
-    row = _locked(session, slug)
+    row = locked(session, slug)
     link = JoinLink(
         key="".join(secrets.choice(_KEY_LETTERS) for _ in range(_KEY_LENGTH)),
         label=label,
@@ -131,7 +131,7 @@ def add_join_link(
 
 def revoke_join_link(session: Session, slug: str, key: str, person: Person, now: datetime) -> None:
     """Withdraw an invitation; who came in by it stays. A second time changes nothing."""
-    environment = _locked(session, slug)
+    environment = locked(session, slug)
     row = session.scalar(
         select(JoinLinkRow).where(
             JoinLinkRow.key == key, JoinLinkRow.environment_id == environment.id
@@ -228,7 +228,11 @@ def _was_deleted(session: Session, slug: str) -> bool:
     return found is not None
 
 
-def _locked(session: Session, slug: str) -> EnvironmentRow:
+def locked(session: Session, slug: str) -> EnvironmentRow:
+    """An environment's row, which nobody else changes until this transaction ends.
+
+    Raises `NotFound`.
+    """
     row = session.scalar(
         select(EnvironmentRow).where(EnvironmentRow.slug == slug).with_for_update()
     )

@@ -43,6 +43,7 @@ class Found:
     updated_at: datetime
     standing: Standing = field(default_factory=Standing)
     last_start_at: datetime | None = None
+    origin: str = ""  # the slug of the environment that it was copied from
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class LastLaunch:
     end_params: dict[str, Any]
     notice_code: str
     notice_at: datetime | None
+    secrets_changed: bool  # since then, so that another start would be told others
 
     @property
     def environment(self) -> Environment:
@@ -75,31 +77,36 @@ class LastLaunch:
 
 def find(session: Session, slug: str, person: Person) -> Found:
     """One environment. Raises `NotFound`; what the person may do is for `domain.access`."""
-    row = session.execute(_with_standing(person).where(EnvironmentRow.slug == slug)).first()
+    row = session.execute(with_standing(person).where(EnvironmentRow.slug == slug)).first()
     if row is None:
         raise NotFound("environment-unknown", environment=slug)
-    return _found(row)
+    return as_found(row)
+
+
+def knows(session: Session, person: Person) -> bool:
+    """Whether there is an account of this name, for others to find."""
+    return session.scalar(select(PersonRow.id).where(PersonRow.name == person.name)) is not None
 
 
 def used_by(session: Session, person: Person) -> list[Found]:
     """What is on a person's dashboard: used or joined and not left; the last used first."""
     rows = session.execute(
-        _with_standing(person)
+        with_standing(person)
         .where(EnrolmentRow.person_id.is_not(None), EnrolmentRow.left_at.is_(None))
         .order_by(EnrolmentRow.last_start_at.desc().nulls_last(), EnrolmentRow.created_at.desc())
     )
-    return [_found(row) for row in rows]
+    return [as_found(row) for row in rows]
 
 
 def startable_by(session: Session, person: Person) -> list[Found]:
     """What a person may choose in a spawn form: their own, then the public ones."""
-    query = _with_standing(person).where(EnvironmentRow.status != Status.ARCHIVED)
+    query = with_standing(person).where(EnvironmentRow.status != Status.ARCHIVED)
     if not person.is_admin:
-        query = query.where(_visible(person))
+        query = query.where(visible(person))
     rows = session.execute(
         query.order_by(EnrolmentRow.last_start_at.desc().nulls_last(), EnvironmentRow.slug)
     )
-    return [_found(row) for row in rows]
+    return [as_found(row) for row in rows]
 
 
 def search(
@@ -109,25 +116,39 @@ def search(
     text: str = "",
     tag: str = "",
     status: Status | None = None,
-    public_only: bool = False,
+    open_only: bool = False,
     offset: int = 0,
     limit: int = 50,
 ) -> Page:
-    """The environments that a person may see, by words of their texts; in order of their slug."""
-    query = _with_standing(person)
-    if public_only:
-        query = query.where(EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY)
+    """The environments that a person may see, by words of their texts; in order of their slug.
+
+    With `open_only`, those that are ready for everybody, or for this person by their audience.
+    """
+    query = with_standing(person)
+    if open_only:
+        query = query.where(
+            EnvironmentRow.status == Status.READY,
+            or_(EnvironmentRow.public.is_(True), invited(person)),
+        )
     elif not person.is_admin:
-        query = query.where(_visible(person))
+        query = query.where(visible(person))
     if status is not None:
         query = query.where(EnvironmentRow.status == status)
-    for word in normalise(text).split()[:10]:
-        query = query.where(EnvironmentRow.search_text.contains(word, autoescape=True))
-    if tag:
-        query = query.where(EnvironmentRow.search_text.contains(f"\n#{tag}\n", autoescape=True))
+    query = query.where(*matching(text, tag))
     total = session.scalar(query.with_only_columns(func.count())) or 0
     rows = session.execute(query.order_by(EnvironmentRow.slug).offset(offset).limit(limit))
-    return Page([_found(row) for row in rows], total)
+    return Page([as_found(row) for row in rows], total)
+
+
+def matching(text: str, tag: str) -> list[Any]:
+    """The conditions of a search by words of an environment's texts, and by a tag of its own."""
+    conditions = [
+        EnvironmentRow.search_text.contains(word, autoescape=True)
+        for word in normalise(text).split()[:10]
+    ]
+    if tag:
+        conditions.append(EnvironmentRow.search_text.contains(f"\n#{tag}\n", autoescape=True))
+    return conditions
 
 
 def tags(session: Session) -> list[tuple[str, int]]:
@@ -192,8 +213,14 @@ def last_launches(
         )
         .group_by(LaunchRow.environment_id)
     )
+    secrets_changed = exists().where(
+        AuditRow.action.in_(["secret-set", "secret-deleted"]),
+        AuditRow.subject == EnvironmentRow.slug,
+        AuditRow.at > LaunchRow.asked_at,
+    )
     rows = session.execute(
-        select(LaunchRow, cast(EnvironmentVersionRow.definition, Text))
+        select(LaunchRow, cast(EnvironmentVersionRow.definition, Text), secrets_changed)
+        .join(EnvironmentRow, EnvironmentRow.id == LaunchRow.environment_id)
         .join(
             EnvironmentVersionRow,
             and_(
@@ -214,8 +241,9 @@ def last_launches(
             end_params=row.end_params,
             notice_code=row.notice_code,
             notice_at=row.notice_at,
+            secrets_changed=changed,
         )
-        for row, definition in rows
+        for row, definition, changed in rows
         if row.environment_id is not None
     }
 
@@ -284,9 +312,10 @@ def search_text(environment: Environment) -> str:
     return " ".join(normalise(" ".join(words)).split()) + tags
 
 
-def _with_standing(
+def with_standing(
     person: Person,
-) -> Select[int, str, int, datetime, bool, datetime | None, str, bool]:
+) -> Select[int, str, int, datetime, bool, datetime | None, str, bool, str]:
+    """All environments as one person finds them: rows for `as_found`."""
     me = select(PersonRow.id).where(PersonRow.name == person.name).scalar_subquery()
     return (
         select(
@@ -300,6 +329,7 @@ def _with_standing(
             EnrolmentRow.last_start_at,
             RightRow.level,
             invited(person).label("invited"),
+            EnvironmentRow.origin,
         )
         .select_from(EnvironmentRow)
         .outerjoin(
@@ -337,8 +367,9 @@ def invited(person: Person) -> Any:
     return exists().where(AudienceRow.environment_id == EnvironmentRow.id, or_(*named))
 
 
-def _visible(person: Person) -> Any:
-    # domain.access.may_see as a condition; tests hold the two together.
+def visible(person: Person) -> Any:
+    """`domain.access.may_see` as a condition on `with_standing`, but for administrators."""
+    # Tests hold the two together.
     return or_(
         and_(EnvironmentRow.status.in_([Status.TEST, Status.READY]), invited(person)),
         and_(EnvironmentRow.public.is_(True), EnvironmentRow.status == Status.READY),
@@ -347,7 +378,8 @@ def _visible(person: Person) -> Any:
     )
 
 
-def _found(row: Any) -> Found:
+def as_found(row: Any) -> Found:
+    """A row of `with_standing` as one person finds the environment."""
     return Found(
         id=row.id,
         environment=_environment(row.definition),
@@ -359,6 +391,7 @@ def _found(row: Any) -> Found:
             right=Right(row.level) if row.level else None,
         ),
         last_start_at=row.last_start_at,
+        origin=row.origin,
     )
 
 

@@ -377,6 +377,9 @@ class ImageRow(Base):
     search_text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    # A deleted image keeps its row: its builds are still to be cleaned away, and servers may run
+    # what bears its name, which is therefore never given to another image.
+    deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class ImageRightRow(Base):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 import docker
@@ -19,7 +20,7 @@ from docker.errors import APIError, DockerException
 from urllib3.exceptions import HTTPError
 
 from ..domain.errors import Unavailable
-from .spec import HUB_LABEL
+from .spec import HUB_LABEL, TRIAL_LABEL, variables_of
 from .tasks import Task, read_task, registry_is_silent
 
 T = TypeVar("T")
@@ -75,6 +76,56 @@ class SwarmClient:
                     raise
 
         await self._call(remove)
+
+    async def variables(self, service_id: str) -> dict[str, str]:
+        """The variables that a Swarm service gives its container; none where it is gone.
+
+        They hold what the container was told in confidence.
+        """
+
+        def inspect(api: docker.APIClient) -> dict[str, str]:
+            try:
+                return variables_of(api.inspect_service(service_id))
+            except APIError as error:
+                if error.status_code != 404:
+                    raise
+                return {}
+
+        return await self._call(inspect)
+
+    async def remove_volumes(self, volumes: Sequence[str]) -> list[str]:
+        """Remove volumes of this engine; those that a container still holds, and so stay.
+
+        What is not here is fine: it is gone, or on another node, where this engine cannot reach it.
+        """
+
+        def remove(api: docker.APIClient) -> list[str]:
+            held = []
+            for volume in volumes:
+                try:
+                    api.remove_volume(volume)
+                except APIError as error:
+                    if error.status_code == 409:
+                        held.append(volume)
+                    elif error.status_code != 404:
+                        raise
+            return held
+
+        return await self._call(remove)
+
+    async def old_trial_volumes(self, hub: str, before: datetime) -> list[str]:
+        """The volumes of trials on this engine that no container holds, made before an instant."""
+
+        def find(api: docker.APIClient) -> list[str]:
+            labels = [f"{HUB_LABEL}={hub}", f"{TRIAL_LABEL}=true"]
+            found = api.volumes(filters={"label": labels, "dangling": True})["Volumes"] or []
+            return [
+                volume["Name"]
+                for volume in found
+                if datetime.fromisoformat(volume["CreatedAt"]) < before
+            ]
+
+        return await self._call(find)
 
     async def tasks(self, hub: str) -> list[Task]:
         """All tasks of this hub's Swarm services: one call, however many there are."""

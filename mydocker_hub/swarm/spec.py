@@ -32,12 +32,16 @@ ENVIRONMENT_LABEL = "mydocker.environment"
 VERSION_LABEL = "mydocker.version"
 LAUNCH_LABEL = "mydocker.launch"
 KIND_LABEL = "mydocker.kind"
+TRIAL_LABEL = "mydocker.trial"
+"""On what belongs to a trial, its volumes above all: what bears it may be removed when unused."""
 
 DROPPED_CAPABILITIES = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"]
 """Of Docker's default set, what no environment of ours needs: with NET_RAW a student could forge
 packets on the network that all share, with MKNOD make device files."""
 
 STOP_GRACE = timedelta(seconds=10)
+
+_BRACES = '{{"{{"}}'
 
 # A folder that the image does not know comes from Docker as root's. It belongs to one person and
 # is mounted for nobody else, so that everybody inside may write to it. Where the image has
@@ -75,6 +79,7 @@ class Identity:
             VERSION_LABEL: str(plan.version),
             LAUNCH_LABEL: str(plan.launch_id),
             KIND_LABEL: kind,
+            **({TRIAL_LABEL: "true"} if plan.trial else {}),
         }
 
 
@@ -99,9 +104,10 @@ def server_spec(
 ) -> dict[str, Any]:
     """The keyword arguments of `docker.APIClient.create_service` for a server.
 
-    `environment` is what the hub gives the server; the plan's variables come first and cannot
-    replace it. Without `network`, its ports are published on the node that runs the server, as
-    ports that Docker chooses; with it, the server is reached by its name on that network.
+    `environment` is what the hub gives the server; the plan's variables, secret ones included, come
+    first and cannot replace it. Without `network`, its ports are published on the node that runs
+    the server, as ports that Docker chooses; with it, the server is reached by its name on that
+    network.
     """
     extras = extras or Extras()
     labels = identity.labels(plan, "server")
@@ -109,7 +115,16 @@ def server_spec(
         **{
             "image": plan.image,
             "args": list(plan.command) if plan.command is not None else None,
-            "env": _environment({**plan.variables, **environment}),
+            "env": _environment(
+                {
+                    **plan.variables,
+                    **{
+                        name: secret.get_secret_value()
+                        for name, secret in plan.secret_variables.items()
+                    },
+                    **environment,
+                }
+            ),
             "labels": labels,
             "mounts": [
                 *(_folder(mount, labels) for mount in plan.folders),
@@ -239,7 +254,11 @@ def _folder(mount: FolderMount, labels: dict[str, str]) -> Mount:
         mount.volume,
         type="volume",
         driver_config=DriverConfig(mount.driver, dict(mount.options) or None),
-        labels={name: _literal(labels[name]) for name in (HUB_LABEL, USER_LABEL)},
+        labels={
+            name: _literal(labels[name])
+            for name in (HUB_LABEL, USER_LABEL, TRIAL_LABEL)
+            if name in labels
+        },
     )
 
 
@@ -250,7 +269,14 @@ def _environment(variables: Mapping[str, str]) -> list[str]:
 def _literal(value: str) -> str:
     # Swarm reads variables and mounts as Go templates (swarmkit, template/expand.go): this one
     # stands for itself.
-    return value.replace("{{", '{{"{{"}}')
+    return value.replace("{{", _BRACES)
+
+
+def variables_of(service: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that a Swarm service gives its container, as the container sees them."""
+    lines = service["Spec"]["TaskTemplate"]["ContainerSpec"].get("Env") or []
+    pairs = (line.partition("=") for line in lines)
+    return {name: value.replace(_BRACES, "{{") for name, _, value in pairs}
 
 
 def _nano_cpus(cpus: float | None) -> int | None:

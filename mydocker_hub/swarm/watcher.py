@@ -30,6 +30,7 @@ LONGEST_REST_SECONDS = 0.5
 STIRRED_SECONDS = 1.0  # Swarm notes what a container does a tenth of a second later, or two
 SWEEP_AFTER = timedelta(minutes=2)
 SWEEP_EVERY_SECONDS = 60.0
+TRIAL_KEPT = timedelta(minutes=30)  # longer than any start, in which nothing holds a new volume
 SILENCE_SECONDS = 30.0  # an engine that restarts, or a Swarm that elects a leader, needs less
 _GONE_AFTER_SECONDS = 3.0  # a service that was just made may have no task for a moment
 
@@ -215,7 +216,8 @@ class Watcher:
         """Remove Swarm services of this hub that no spawner knows; their names.
 
         They are left by a hub that ended in the middle of a start. What is younger than
-        `SWEEP_AFTER` may belong to a start that goes on.
+        `SWEEP_AFTER` may belong to a start that goes on. The volumes of trials that it left go as
+        well.
         """
         oldest = datetime.now(UTC) - SWEEP_AFTER
         removed = []
@@ -227,6 +229,9 @@ class Watcher:
                 log.warning("removing Swarm service %s: no server belongs to it", name)
                 await self.client.remove_service(service["ID"])
                 removed.append(name)
+        old = await self.client.old_trial_volumes(self.hub, datetime.now(UTC) - TRIAL_KEPT)
+        if old:
+            await self.client.remove_volumes(old)
         return removed
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,6 +15,7 @@ variable `static_url` is a bound method of the handler, and the handler has the 
     language_url(x)   where the switch to the language x leads, and back to this page
     current_path      the path of this page, without the query
     dashboard_url     `catalogue_url` of the configuration, else the hub's own home page
+    may_create        whether the person in front is a teacher or an administrator
     problem           the MydockerError behind `exception`, if there is one
 
 `Translations` is for templates that get `tr` from their own handler.
@@ -33,6 +34,7 @@ from jinja2.utils import missing
 from tornado.web import RequestHandler
 
 from mydocker_hub.domain.errors import MydockerError
+from mydocker_hub.domain.people import Role, roles_of
 
 from .i18n import COOKIE, LANGUAGES, Translator, choose_language, translator
 
@@ -128,6 +130,14 @@ def _problem(context: Context) -> MydockerError | None:
     return attached if isinstance(attached, MydockerError) else None
 
 
+def _may_create(context: Context) -> bool:
+    user = context.get("user")
+    if not user:
+        return False
+    roles = roles_of((group.name for group in user.groups), bool(user.admin))
+    return bool(roles & {Role.TEACHER, Role.ADMIN})
+
+
 _COMPUTED: dict[str, Callable[[Context], Any]] = {
     "tr": lambda context: translator(handler_language(_handler(context))),
     "language": lambda context: _translator(context).lang,
@@ -136,5 +146,6 @@ _COMPUTED: dict[str, Callable[[Context], Any]] = {
     "dashboard_url": lambda context: (
         context.get("catalogue_url") or f"{context.get('base_url', '/hub/')}home"
     ),
+    "may_create": _may_create,
     "problem": _problem,
 }

@@ -182,12 +182,14 @@ class Translator:
         """The sentence of an error, for the person in front.
 
         A `Text` (or a dict with fr and en) is shown in this language, an instant in the site's
-        zone, `memory` and `limit` as bytes when they are numbers, `step` by its name.
+        zone, `memory` and `limit` as bytes when they are numbers, `step` by its name, a `detail`
+        that is a sentence of ours in this language.
         """
         params = dict(error.params)
         if isinstance(error, Invalid) and error.problems:
-            params["detail"] = "; ".join(
-                f"{field}: {self.known(text)}" if field else self.known(text)
+            colon, semicolon = ("\xa0: ", "\u202f; ") if self.lang == "fr" else (": ", "; ")
+            params["detail"] = semicolon.join(
+                f"{field}{colon}{self.known(text)}" if field else self.known(text)
                 for field, text in error.problems
             )
         return self.gettext(error.sentence, **{str(name): value for name, value in params.items()})
@@ -213,6 +215,8 @@ class Translator:
                 return str(value)
         if name == "step" and isinstance(value, str) and value in STEPS:
             return self.known(STEPS[value])
+        if name == "detail" and isinstance(value, str):
+            return self.known(value)
         return str(value)
 
     # numbers, dates

@@ -7,9 +7,10 @@ the document is generated from them, so the two cannot part.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -22,13 +23,32 @@ from .problems import CONTENT_TYPE, Problem
 
 Context = TypeVar("Context")
 
+OCTETS = "application/octet-stream"
+_OCTETS_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
+
 PATH_PATTERNS = {
     "slug": r"[a-z](?:-?[a-z0-9])*",
     "key": r"[A-Za-z0-9]{12,64}",
     "launch_id": r"[1-9][0-9]{0,17}",
     "volume": r"[a-z][a-z0-9-]{0,62}",
+    "version": r"[1-9][0-9]{0,8}",
+    "variable": r"[A-Za-z_][A-Za-z0-9_]*",
+    "request_id": r"[1-9][0-9]{0,17}",
+    "user": r"[^\x00-\x20/.\x7f][^\x00-\x20/\x7f]*",
+    "number": r"[1-9][0-9]{0,8}",
 }
-_EXAMPLE_LIMITS = {"slug": 30, "key": 64, "launch_id": 18, "volume": 63}
+PATH_LIMITS = {
+    "slug": 30,
+    "key": 64,
+    "launch_id": 18,
+    "volume": 63,
+    "version": 9,
+    "variable": 200,
+    "request_id": 18,
+    "user": 255,
+    "number": 9,
+}
+"""The longest value of each, in characters."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +80,53 @@ class Call(Generic[Context]):
 
 @dataclass(frozen=True)
 class Answer:
+    """`file` is sent as it is, to be saved as `file_name`."""
+
     value: BaseModel | None = None
     version: int | None = None
     location: str | None = None
+    file: Path | None = None
+    file_name: str = ""
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """An operation that asks others than the database: awaited, it opens its own transactions."""
+
+    run: Callable[[Call[Any]], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A body that is a file: it may be large, and is written to disk as it comes.
+
+    `limit(session, call)` refuses who may not before any of the body is read, and answers how
+    many bytes it may have. `take(files, writer)` runs in a thread once it is there, and makes of
+    what `filestore.Writer` holds the `body` of the call.
+    """
+
+    limit: Callable[[Any, Call[Any]], int]
+    take: Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One line of an API. `run(session, call)` runs in a database transaction."""
+    """One line of an API. `run(session, call)` runs in a database transaction, unless `Awaited`.
+
+    What is for a `teacher` is refused to students before anything of the request is read.
+    """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     name: str
     summary: str
-    run: Callable[[Any, Call[Any]], Answer]
-    caller: Literal["person", "hub"] = "person"
+    run: Callable[[Any, Call[Any]], Answer] | Awaited
+    caller: Literal["person", "teacher", "hub"] = "person"
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    upload: Upload | None = None
     returns: type[BaseModel] | None = None
+    returns_file: bool = False
     status: int = 200
     versioned: bool = False
     errors: tuple[int, ...] = field(default=())
@@ -143,7 +192,7 @@ def _describe(operation: Operation, references: dict[Any, Any]) -> dict[str, Any
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "security": [{operation.caller: []}],
+        "security": [{"hub" if operation.caller == "hub" else "person": []}],
         "parameters": [_path_parameter(name) for name in operation.parameters],
         "responses": {},
     }
@@ -174,7 +223,11 @@ def _describe(operation: Operation, references: dict[Any, Any]) -> dict[str, Any
             "required": True,
             "content": {"application/json": {"schema": references[(operation.body, "validation")]}},
         }
+    if operation.upload:
+        described["requestBody"] = {"required": True, "content": {OCTETS: _OCTETS_SCHEMA}}
     success: dict[str, Any] = {"description": "Done."}
+    if operation.returns_file:
+        success["content"] = {OCTETS: _OCTETS_SCHEMA}
     if operation.returns:
         success["content"] = {
             "application/json": {"schema": references[(operation.returns, "serialization")]}
@@ -205,7 +258,7 @@ def _path_parameter(name: str) -> dict[str, Any]:
         "schema": {
             "type": "string",
             "pattern": f"^{PATH_PATTERNS[name]}$",
-            "maxLength": _EXAMPLE_LIMITS[name],
+            "maxLength": PATH_LIMITS[name],
         },
     }
 

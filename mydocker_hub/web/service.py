@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import jinja2
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated, UserNotAllowed
@@ -24,10 +27,11 @@ from ..domain.people import Person, roles_of
 from ..httpclient import bears
 from . import i18n
 from .frames import policy
-from .operations import PATH_PATTERNS, Answer, Call, Operation
+from .operations import OCTETS, PATH_LIMITS, PATH_PATTERNS, Answer, Awaited, Call, Operation
 from .problems import CONTENT_TYPE, as_error, phrase, problem
 
 MAX_BODY_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
 READ_BYTES = 8 * MAX_BODY_BYTES
 """What is larger than `MAX_BODY_BYTES` is refused in words; above this, the connection is cut."""
 
@@ -50,7 +54,7 @@ def now() -> datetime:
 def summary(request: HTTPServerRequest) -> str:
     """A request for the log. The path may hold a join key, a secret of sorts: it is cut."""
     path = urlsplit(request.uri or "").path
-    path = re.sub(r"((?:join[^/]*|register)/)[A-Za-z0-9]{4,}", r"\1…", path)
+    path = re.sub(r"((?:join[^/]*|links|register)/)[A-Za-z0-9]{4,}", r"\1…", path)
     return f"{request.method} {path}"
 
 
@@ -245,27 +249,42 @@ class ApiHandler(ServiceHandler):
                 raise MydockerError("sign-in-needed")
         elif await self.identify() is None:
             raise MydockerError("sign-in-needed")
+        elif operation.caller == "teacher" and not self.person.may_create:
+            raise Refused("not-allowed")
 
     def _is_hub(self) -> bool:
         return bears(self.request.headers.get("Authorization", ""), self.settings["hub_secret"])
 
     async def _run(self, **path: str) -> None:
         operation = self.operations[self.request.method or ""]
+        await self.perform(operation, self.as_call(operation, path))
+
+    def as_call(self, operation: Operation, path: dict[str, str]) -> Call[Any]:
+        """The request as the operation takes it. Raises what it is refused for."""
         for name, value in path.items():
-            if not re.fullmatch(PATH_PATTERNS[name], value) or len(value) > 64:
+            if not re.fullmatch(PATH_PATTERNS[name], value) or len(value) > PATH_LIMITS[name]:
                 raise NotFound()
-        call = Call(
+        return Call(
             context=self.settings["context"],
             now=now(),
-            person=self.person if operation.caller == "person" else None,
+            person=None if operation.caller == "hub" else self.person,
             path=path,
             query=self._query(operation.query),
             body=self._body(operation.body),
             if_match=self.request.headers.get("If-Match"),
         )
-        database = self.settings["context"].database
-        run = database.write if operation.writes else database.read
-        self._answer(operation, await run(operation.run, call))
+
+    async def perform(self, operation: Operation, call: Call[Any]) -> None:
+        """Run the operation and answer."""
+        if isinstance(operation.run, Awaited):
+            answer = await operation.run.run(call)
+        else:
+            database = self.settings["context"].database
+            run = database.write if operation.writes else database.read
+            answer = await run(operation.run, call)
+        self._answer(operation, answer)
+        if answer.file is not None:
+            await send_file(self, answer.file, answer.file_name)
 
     get = post = put = patch = delete = _run
 
@@ -320,6 +339,23 @@ class ApiHandler(ServiceHandler):
         self.set_header("Content-Type", CONTENT_TYPE)
         self.set_header("Content-Language", self.translator.lang)
         self.finish(details.model_dump_json())
+
+
+async def send_file(handler: RequestHandler, path: Path, name: str) -> None:
+    """Answer with a file for saving, never for showing, piece by piece. Raises `NotFound`."""
+    try:
+        file = await asyncio.to_thread(path.open, "rb")
+    except FileNotFoundError:
+        raise NotFound() from None
+    with file:
+        handler.set_header("Content-Type", OCTETS)
+        handler.set_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+        handler.set_header(
+            "Content-Disposition", f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        )
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            handler.write(piece)
+            await handler.flush()
 
 
 class NoSuchApi(ApiHandler):

@@ -45,21 +45,26 @@ build_client() {
     "Install one: Debian's docker.io, or docker-buildx-plugin for Docker's own packages."
 }
 
-# build_image TAG DIR BASE SUM: with this machine's way to the package indexes (pip's
-# and npm's settings, certificates) shown to the build as secrets: they reach no layer.
-# SUM stays on the image, to tell later whether its source has changed.
+# write_build_settings FOLDER: this machine's way to the package indexes (pip's and npm's
+# settings, certificates), for builds to be shown as secrets. Only we can read the folder.
+write_build_settings() {
+  local folder=$1 ca=${PIP_CERT:-${SSL_CERT_FILE:-}}
+  rm -rf "$folder"
+  mkdir -m 0700 "$folder"
+  : >"$folder/ca.pem"
+  [ -z "$ca" ] || cp -L "$ca" "$folder/ca.pem"
+  MYDOCKER_BUILD_CA=$ca machine pip-settings >"$folder/pip.conf"
+  MYDOCKER_BUILD_CA=$ca machine npm-settings >"$folder/npmrc"
+}
+
+# build_image TAG DIR BASE SUM: with the build settings shown to the build as secrets: they
+# reach no layer. SUM stays on the image, to tell later whether its source has changed.
 build_image() {
   local tag=$1 dir=$2 base=$3 sum=$4 client secrets log=$STATE/build.log
   client=$(build_client)
-  # one fixed place, which only we can read: nothing gathers after interruptions
+  # one fixed place: nothing gathers after interruptions
   secrets=$STATE/build-secrets
-  rm -rf "$secrets"
-  mkdir -m 0700 "$secrets"
-  : >"$secrets/ca.pem"
-  local ca=${PIP_CERT:-${SSL_CERT_FILE:-}}
-  [ -z "$ca" ] || cp -L "$ca" "$secrets/ca.pem"
-  MYDOCKER_BUILD_CA=$ca machine pip-settings >"$secrets/pip.conf"
-  MYDOCKER_BUILD_CA=$ca machine npm-settings >"$secrets/npmrc"
+  write_build_settings "$secrets"
   # the host's network: some engines' bridge has no way out
   DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=plain "$client" build --progress plain --network host \
     --secret "id=pip.conf,src=$secrets/pip.conf" --secret "id=ca.pem,src=$secrets/ca.pem" \

@@ -2,7 +2,8 @@
 //
 // Elements with data-environment (and data-state, data-title, data-state-text) are replaced by
 // their newer version from the same address when the state of their environment changed; what had
-// the focus keeps it, and an open question stays open. Without this script the page shows the
+// the focus keeps it, and an open question stays open. One with data-passing goes when there is no
+// newer version of it. Without this script the page shows the
 // states of when it was loaded, and all its buttons work.
 
 (() => {
@@ -75,7 +76,9 @@
         const states = await answer.json();
         const differs = regions(document).some((region) => {
           const state = states[region.dataset.environment];
-          return state !== undefined && state !== region.dataset.state;
+          return state === undefined
+            ? region.dataset.passing !== undefined
+            : state !== region.dataset.state;
         });
         if (differs || Date.now() - renderedAt > STALE_SECONDS * 1000) {
           await render();
@@ -106,6 +109,10 @@
       const newer = regions(page).find(
         (other) => other.dataset.environment === region.dataset.environment,
       );
+      if (!newer && region.dataset.passing !== undefined) {
+        region.remove(); // it was there for as long as it ran
+        continue;
+      }
       // One that is being sent is left alone: the next page is on its way.
       if (newer && !region.querySelector("[aria-busy]") && !newer.isEqualNode(region)) {
         if (newer.dataset.state !== region.dataset.state) {

@@ -38,38 +38,39 @@ QUESTIONS = {
     "j": access.may_join,
     "e": access.may_edit,
     "d": access.may_delete,
+    "c": access.may_copy,
 }
 
-# S see the sheet, s start, j come in by a valid join link, e edit, d delete or give away.
+# S see the sheet, s start, j come in by a valid join link, e edit, d delete or give away, c copy.
 NOT_LISTED = """
-                  | draft | test  | ready | archived
-alice             | ----- | --j-- | --j-- | -----
-alice, enrolled   | S---- | Ssj-- | Ssj-- | S----
-alice, may view   | Ssj-- | Ssj-- | Ssj-- | S----
-alice, may edit   | Ssj-- | Ssj-- | Ssj-- | S----
-alice, owner      | Ssj-- | Ssj-- | Ssj-- | S----
-bob, owner        | Ssjed | Ssjed | Ssjed | S--ed
-charlie           | ----- | --j-- | --j-- | -----
-charlie, enrolled | S---- | Ssj-- | Ssj-- | S----
-charlie, may view | Ssj-- | Ssj-- | Ssj-- | S----
-charlie, may edit | Ssje- | Ssje- | Ssje- | S--e-
-carol             | Ssjed | Ssjed | Ssjed | S--ed
+                  | draft  | test   | ready  | archived
+alice             | ------ | --j--- | --j--- | ------
+alice, enrolled   | S----- | Ssj--- | Ssj--- | S-----
+alice, may view   | Ssj--- | Ssj--- | Ssj--- | S-----
+alice, may edit   | Ssj--- | Ssj--- | Ssj--- | S-----
+alice, owner      | Ssj--- | Ssj--- | Ssj--- | S-----
+bob, owner        | Ssjedc | Ssjedc | Ssjedc | S--edc
+charlie           | ------ | --j--- | --j--- | ------
+charlie, enrolled | S----- | Ssj--- | Ssj--- | S-----
+charlie, may view | Ssj--c | Ssj--c | Ssj--c | S----c
+charlie, may edit | Ssje-c | Ssje-c | Ssje-c | S--e-c
+carol             | Ssjedc | Ssjedc | Ssjedc | S--edc
 """
 
 # Listed publicly: strangers see and start it, once it is ready; else the same.
 PUBLIC = """
-                  | draft | test  | ready | archived
-alice             | ----- | --j-- | Ssj-- | -----
-alice, enrolled   | S---- | Ssj-- | Ssj-- | S----
-alice, may view   | Ssj-- | Ssj-- | Ssj-- | S----
-alice, may edit   | Ssj-- | Ssj-- | Ssj-- | S----
-alice, owner      | Ssj-- | Ssj-- | Ssj-- | S----
-bob, owner        | Ssjed | Ssjed | Ssjed | S--ed
-charlie           | ----- | --j-- | Ssj-- | -----
-charlie, enrolled | S---- | Ssj-- | Ssj-- | S----
-charlie, may view | Ssj-- | Ssj-- | Ssj-- | S----
-charlie, may edit | Ssje- | Ssje- | Ssje- | S--e-
-carol             | Ssjed | Ssjed | Ssjed | S--ed
+                  | draft  | test   | ready  | archived
+alice             | ------ | --j--- | Ssj--- | ------
+alice, enrolled   | S----- | Ssj--- | Ssj--- | S-----
+alice, may view   | Ssj--- | Ssj--- | Ssj--- | S-----
+alice, may edit   | Ssj--- | Ssj--- | Ssj--- | S-----
+alice, owner      | Ssj--- | Ssj--- | Ssj--- | S-----
+bob, owner        | Ssjedc | Ssjedc | Ssjedc | S--edc
+charlie           | ------ | --j--- | Ssj--c | ------
+charlie, enrolled | S----- | Ssj--- | Ssj--c | S-----
+charlie, may view | Ssj--c | Ssj--c | Ssj--c | S----c
+charlie, may edit | Ssje-c | Ssje-c | Ssje-c | S--e-c
+carol             | Ssjedc | Ssjedc | Ssjedc | S--edc
 """
 
 
@@ -125,6 +126,9 @@ def test_the_table(who, status, public, allowed):
         ("carol", Status.ARCHIVED, "j", "environment-archived"),
         ("alice, enrolled", Status.READY, "e", "not-allowed"),
         ("charlie, may edit", Status.READY, "d", "not-allowed"),
+        ("alice, may view", Status.READY, "c", "not-allowed"),
+        ("charlie, enrolled", Status.READY, "c", "not-allowed"),
+        ("charlie", Status.READY, "c", "environment-unknown"),
     ],
 )
 def test_refusals_say_why(who, status, question, code):
@@ -136,6 +140,21 @@ def test_refusals_say_why(who, status, question, code):
         decision.or_raise(subject)
     assert refused.value.code == code
     assert refused.value.sentence % refused.value.params
+
+
+@pytest.mark.parametrize(
+    ("who", "access_", "publish"),
+    [
+        ("alice, owner", False, False),
+        ("bob, owner", True, False),
+        ("charlie, may edit", False, False),
+        ("carol", True, True),
+    ],
+)
+def test_who_answers_requests(who, access_, publish):
+    person, standing = WHO[who]
+    assert access.may_answer(person, "access", standing).allowed is access_
+    assert access.may_answer(person, "publish", standing).allowed is publish
 
 
 def test_a_yes_raises_nothing():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import requests
 
+from mydocker_hub.domain.people import Person, Role
+from mydocker_hub.store import editing
 from tests.hub import RunningHub, Visitor
 
 from .conftest import Asker, definition
+from .lti import in_database
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
@@ -456,7 +460,11 @@ def test_what_runs_can_be_opened_whatever_became_of_the_environment(
         assert code_of(bob.get(page)) == "environment-unknown"
 
     assert carol.put(f"/environments/{slug}", two, '"2"').status_code == 200
-    assert carol.delete(f"/environments/{slug}", '"3"').status_code == 204
+    refused = carol.delete(f"/environments/{slug}", '"3"')
+    assert (refused.status_code, refused.json()["code"]) == (409, "servers-running")
+    # Whoever asked before it had started found none: the environment goes, the server stays.
+    admin = Person(name="carol", roles=frozenset(Role))
+    in_database(student.hub, editing.delete_environment, slug, admin, 3, datetime.now(UTC))
     answer = student.get(page, headers={"Accept-Language": "en"})
     assert len(links(answer)) == 2  # of the last definition
     assert "not open to you any more" in answer.text

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from mydocker_hub.domain.errors import Conflict, MydockerError, NotFound, Refused
 from mydocker_hub.domain.launch import Place
 from mydocker_hub.domain.people import Person
+from mydocker_hub.seal import Seal
 from mydocker_hub.store import activity, editing, reading
 from mydocker_hub.store.tables import AuditRow, EnrolmentRow, FolderRow, LaunchRow, PersonRow
 
@@ -38,6 +39,7 @@ def start(database):
             place=Place(base_url=f"/user/{person.name}/{slug}/"),
             hub="test",
             secret=SecretStr("s3cret"),
+            seal=Seal("hub", "environment-secrets"),
             now=now,
         )
 

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from mydocker_hub.domain.errors import MydockerError
+from mydocker_hub.domain.images import Recipe
 from mydocker_hub.domain.people import Role
 from mydocker_hub.identity.claims import Claims, Course, CourseRole, Door, SignIn, Spent
 from mydocker_hub.identity.platform import JoinRule, Platform, PlatformStatus
 from mydocker_hub.identity.roles import Origin
-from mydocker_hub.store import accounts, activity, courses, editing, people
+from mydocker_hub.store import accounts, activity, courses, editing, images, people
 from mydocker_hub.store.tables import (
     AuditRow,
     EnrolmentRow,
@@ -518,10 +519,13 @@ def test_joining_and_separating(database, enter, add) -> None:
         marie.model_copy(update={"roles": BOB.roles}),
         NOW,
     )
+    recipe = Recipe.model_validate({"title": "Image", "base": "example.org/base:1"})
+    database.write_now(images.create, "image", recipe, marie, NOW)
     _, after = database.read_now(people.standings_since, "", NOW)
     database.write_now(accounts.join, "jean.dupont", "marie.curie", "carol", LATER)
 
     assert enter(oidc(), LATER).name == "jean.dupont"
+    assert database.read_now(images.find, "image", jean).right == "own"
     changed, _ = database.read_now(people.standings_since, after, LATER)
     assert [(one.name, one.blocked, one.other) for one in changed] == [
         ("jean.dupont", False, ""),
@@ -549,6 +553,7 @@ def test_joining_and_separating(database, enter, add) -> None:
     assert used(database, jean) == []
     assert used(database, marie) == ["lab"]
     assert right(database, "jean.dupont", "hers") is None
+    assert database.read_now(images.find, "image", jean).right is None
     assert right(database, "marie.curie", "hers") == "own"
     assert code_of(database.write_now, accounts.separate, identity.id, "carol", LATER) == (
         "identity-alone"

@@ -172,7 +172,7 @@ def test_search_by_tag_finds_tags_only(database, library, tag, expected) -> None
 def test_search_together(database, library) -> None:
     assert slugs(database, text="100", tag="data-science") == ["plain"]
     assert slugs(database, CAROL, text="algebre") == ["algebra", "draft", "hidden"]
-    assert slugs(database, CAROL, text="algebre", public_only=True) == ["algebra"]
+    assert slugs(database, CAROL, text="algebre", open_only=True) == ["algebra"]
     assert slugs(database, BOB, status=Status.DRAFT) == ["draft"]
     assert slugs(database, ALICE, status=Status.DRAFT) == []
 

@@ -21,6 +21,7 @@ class Swarm:
         self.now = {}
         self.listed = []
         self.removed = []
+        self.trial_volumes = {}
         self.calls = 0
         self.fails = None
         self.slow = 0.0
@@ -44,6 +45,13 @@ class Swarm:
 
     async def remove_service(self, service):
         self.removed.append(service)
+
+    async def old_trial_volumes(self, hub, before):
+        return [name for name, made in self.trial_volumes.items() if made < before]
+
+    async def remove_volumes(self, volumes):
+        self.removed += volumes
+        return []
 
     def container_events(self, hub):
         yield {"Action": "start", "Actor": {}}  # of no Swarm service
@@ -299,6 +307,14 @@ async def test_the_sweep_removes_what_nobody_knows():
     swarm.listed = swarm.listed[2:]
     watcher.release("claimed")
     assert await watcher.sweep() == ["b-claimed", "d-creating"]
+
+
+async def test_the_sweep_removes_what_trials_left():
+    swarm = Swarm()
+    now = datetime.now(UTC)
+    swarm.trial_volumes = {"old": now - timedelta(hours=2), "new": now - timedelta(minutes=11)}
+    assert await Watcher(swarm, "paris").sweep() == []
+    assert swarm.removed == ["old"]  # nothing holds a new one in the middle of a start
 
 
 async def test_it_sweeps_by_itself_and_a_failure_does_not_end_the_watch(quickly, monkeypatch):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from ...domain import names
 from ...domain.access import Standing, may_delete, may_edit, may_see, may_start
-from ...domain.environment import ComputeType, Environment, JoinLink
-from ...domain.errors import Invalid, Refused
+from ...domain.environment import Audience, ComputeType, Environment, JoinLink
+from ...domain.errors import Conflict, Invalid, Refused
+from ...domain.images import BaseImage
 from ...domain.launch import LaunchPlan, Place, entrances, main_prefix
 from ...domain.people import Person
+from ...hubapi import HubServers
 from ...identity.settings import SignInSettings
 from ...seal import Seal
-from ...store import activity, editing, reading
+from ...store import activity, editing, reading, workshop
 from ...store.database import Database, Session
 from ...store.reading import Found
-from ...web.operations import Answer, Call, Operation
+from ...web.operations import Answer, Awaited, Call, Operation
 from ...web.service import HubAddresses
 from .models import (
     Choice,
@@ -38,6 +42,13 @@ from .models import (
     PersonRequest,
 )
 
+RESERVED_SLUGS = frozenset({"new", "preview"})
+"""Addresses of the workshop that are no environments."""
+
+if TYPE_CHECKING:
+    from ...builderapi import BuilderApi
+    from ...filestore import FileStore
+
 
 @dataclass(frozen=True)
 class Context:
@@ -49,11 +60,20 @@ class Context:
     public_url: str = ""
     wildcard_url: str = ""
     sign_in: SignInSettings = field(default_factory=SignInSettings)
+    hub_api_url: str = ""
     secret: str = field(default="", repr=False)
+    files: FileStore | None = None  # none: no folder was named for what images are made of
+    base_images: tuple[BaseImage, ...] = ()
+    builder: BuilderApi | None = None
 
     def seal(self, purpose: str) -> Seal:
         """Seals what lies in a column that nobody who reads the database may understand."""
         return Seal(self.secret, purpose)
+
+    @property
+    def hub_servers(self) -> HubServers:
+        """Everybody's servers of an environment: ask only for who may edit it."""
+        return HubServers(self.hub_api_url, self.secret)
 
 
 ApiCall = Call[Context]
@@ -75,9 +95,65 @@ def visible(session: Session, slug: str, person: Person) -> Found:
 
 
 def editable(session: Session, slug: str, person: Person) -> Found:
+    only_teachers(person)
     found = visible(session, slug, person)
     may_edit(person, found.environment, found.standing).or_raise(found.environment)
     return found
+
+
+def owned(session: Session, slug: str, person: Person) -> Found:
+    """An environment that the person may delete, share and give away."""
+    only_teachers(person)
+    found = visible(session, slug, person)
+    may_delete(person, found.environment, found.standing).or_raise(found.environment)
+    return found
+
+
+def only_teachers(person: Person) -> None:
+    """Refuse students, before anything is looked up: what there is, is none of their business."""
+    if not person.may_create:
+        raise Refused("not-allowed")
+
+
+def create(session: Session, person: Person, environment: Environment, now: datetime) -> Found:
+    """Make an environment for its teacher, within what teachers may."""
+    only_teachers(person)
+    if environment.slug in RESERVED_SLUGS:
+        raise Invalid(problems=[("slug", "this name is taken: choose another one")])
+    check_definition(session, person, environment, before=None)
+    return editing.create_environment(session, environment, person, now)
+
+
+def replace(
+    session: Session, person: Person, environment: Environment, expected_version: int, now: datetime
+) -> Found:
+    """Replace a definition, within what this person may."""
+    before = editable(session, environment.slug, person)
+    check_definition(session, person, environment, before=before.environment)
+    return editing.update_environment(session, environment, person, expected_version, now)
+
+
+async def delete(
+    context: Context, slug: str, person: Person, expected_version: int, now: datetime
+) -> None:
+    """Remove an environment of which no server runs; personal folders are kept.
+
+    Raises `Conflict` with how many run, and if somebody changed the environment meanwhile.
+    """
+    found = await context.database.read(owned, slug, person)
+    if found.version != expected_version:
+        raise Conflict("changed-meanwhile")
+    running = await context.hub_servers.of_environment(slug)
+    if running:
+        raise Conflict("servers-running", title=found.environment.title, count=len(running))
+    await context.database.write(_delete_owned, slug, person, expected_version, now)
+
+
+def _delete_owned(
+    session: Session, slug: str, person: Person, expected_version: int, now: datetime
+) -> None:
+    owned(session, slug, person)  # the right may be gone since the hub was asked
+    editing.delete_environment(session, slug, person, expected_version, now)
 
 
 # --- for people ----------------------------------------------------------------------------------
@@ -85,12 +161,14 @@ def editable(session: Session, slug: str, person: Person) -> Found:
 
 def list_environments(session: Session, call: ApiCall) -> Answer:
     query: EnvironmentQuery = call.query
-    page = reading.search(
+    page = workshop.listing(
         session,
         call.me,
+        show=query.show,
+        status=query.status,
         text=query.q,
         tag=query.tag or "",
-        status=query.status,
+        sort=query.sort,
         offset=query.offset,
         limit=query.limit,
     )
@@ -105,11 +183,8 @@ def list_environments(session: Session, call: ApiCall) -> Answer:
 
 
 def create_environment(session: Session, call: ApiCall) -> Answer:
-    if not call.me.may_create:
-        raise Refused("not-allowed")
     environment: Environment = call.body
-    _may_publish(call.me, environment, before=None)
-    found = editing.create_environment(session, environment, call.me, call.now)
+    found = create(session, call.me, environment, call.now)
     return Answer(
         EnvironmentDetail.of(found, call.me),
         version=found.version,
@@ -123,23 +198,16 @@ def get_environment(session: Session, call: ApiCall) -> Answer:
 
 
 def put_environment(session: Session, call: ApiCall) -> Answer:
-    before = editable(session, call.path["slug"], call.me)
     environment: Environment = call.body
+    editable(session, call.path["slug"], call.me)
     if environment.slug != call.path["slug"]:
         raise Invalid(problems=[("slug", "the name of an environment never changes")])
-    _may_publish(call.me, environment, before=before.environment)
-    found = editing.update_environment(
-        session, environment, call.me, call.expected_version(), call.now
-    )
+    found = replace(session, call.me, environment, call.expected_version(), call.now)
     return Answer(EnvironmentDetail.of(found, call.me), version=found.version)
 
 
-def delete_environment(session: Session, call: ApiCall) -> Answer:
-    found = visible(session, call.path["slug"], call.me)
-    may_delete(call.me, found.environment, found.standing).or_raise(found.environment)
-    editing.delete_environment(
-        session, call.path["slug"], call.me, call.expected_version(), call.now
-    )
+async def delete_environment(call: ApiCall) -> Answer:
+    await delete(call.context, call.path["slug"], call.me, call.expected_version(), call.now)
     return Answer()
 
 
@@ -181,8 +249,7 @@ def leave(session: Session, call: ApiCall) -> Answer:
 
 
 def list_compute_types(session: Session, call: ApiCall) -> Answer:
-    if not call.me.may_create:
-        raise Refused("not-allowed")
+    only_teachers(call.me)
     return Answer(ComputeTypeList(items=tuple(reading.compute_types(session))))
 
 
@@ -206,7 +273,18 @@ def _only_admins(call: ApiCall) -> None:
         raise Refused("not-allowed")
 
 
-_WHAT_RUNS = ("image", "command", "variables", "interfaces", "resources", "storage")
+_WHAT_RUNS = (
+    *("image", "command", "variables", "interfaces", "resources", "storage"),
+    *("content", "audience"),
+)
+
+
+def check_definition(
+    session: Session, person: Person, after: Environment, before: Environment | None
+) -> None:
+    """Whether this person may make `after` out of `before`. Raises `Invalid` with the fields."""
+    _may_publish(person, after, before)
+    _check_audience(session, person, after.audience, before.audience if before else Audience())
 
 
 def _may_publish(person: Person, after: Environment, before: Environment | None) -> None:
@@ -228,6 +306,31 @@ def _may_publish(person: Person, after: Environment, before: Environment | None)
             )
 
 
+def _check_audience(session: Session, person: Person, after: Audience, before: Audience) -> None:
+    """Teachers name courses and institutions of their own, administrators any; people are known.
+
+    Only of what is new: an editor may keep whom a colleague named.
+    """
+    problems = []
+    people = [name for name in after.people if name not in before.people]
+    for name in workshop.unknown_people(session, people):
+        problems.append(("audience.people", f"nobody is known as “{name}” here: leave it out"))
+    courses = set(after.courses) - set(before.courses)
+    if courses:
+        courses -= {course.id for course in workshop.courses(session, person)}
+    for course in sorted(courses):
+        problems.append(("audience.courses", f"you do not teach in course {course}: leave it out"))
+    institutions = set(after.institutions) - set(before.institutions)
+    if institutions and not person.is_admin:
+        institutions -= set(workshop.institutions(session, person))
+        for domain in sorted(institutions):
+            problems.append(
+                ("audience.institutions", f"you are not of “{domain}”: ask an administrator")
+            )
+    if problems:
+        raise Invalid(problems=problems)
+
+
 # --- for the hub ---------------------------------------------------------------------------------
 
 
@@ -246,6 +349,7 @@ def launch(session: Session, call: ApiCall) -> Answer:
         ),
         hub=call.context.hub,
         secret=SecretStr(secrets.token_urlsafe(32)),
+        seal=call.context.seal("environment-secrets"),
         now=call.now,
     )
     return Answer(plan)
@@ -344,7 +448,7 @@ OPERATIONS: list[Operation] = [
     Operation(
         "POST", "/environments", "createEnvironment",
         "Make an environment (teachers); it is yours.",
-        create_environment, body=Environment, returns=EnvironmentDetail,
+        create_environment, caller="teacher", body=Environment, returns=EnvironmentDetail,
         status=201, versioned=True, errors=(409,),
     ),
     Operation(
@@ -355,27 +459,28 @@ OPERATIONS: list[Operation] = [
     Operation(
         "PUT", "/environments/{slug}", "replaceEnvironment",
         "Replace a definition; refused (412) if it changed since you read it.",
-        put_environment, body=Environment, returns=EnvironmentDetail, versioned=True,
+        put_environment, caller="teacher", body=Environment, returns=EnvironmentDetail,
+        versioned=True,
     ),
     Operation(
         "DELETE", "/environments/{slug}", "deleteEnvironment",
-        "Remove an environment; personal folders are kept.",
-        delete_environment, status=204, versioned=True,
+        "Remove an environment of which no server runs; personal folders are kept.",
+        Awaited(delete_environment), caller="teacher", status=204, versioned=True, errors=(409,),
     ),
     Operation(
         "GET", "/environments/{slug}/join-links", "listJoinLinks",
         "The invitations to an environment, for the people who work on it.",
-        list_join_links, returns=JoinLinkList,
+        list_join_links, caller="teacher", returns=JoinLinkList,
     ),
     Operation(
         "POST", "/environments/{slug}/join-links", "addJoinLink",
         "Make an invitation.",
-        add_join_link, body=JoinLinkRequest, returns=JoinLink, status=201,
+        add_join_link, caller="teacher", body=JoinLinkRequest, returns=JoinLink, status=201,
     ),
     Operation(
         "DELETE", "/environments/{slug}/join-links/{key}", "revokeJoinLink",
         "Withdraw an invitation; who came in by it stays.",
-        revoke_join_link, status=204, errors=(410,),
+        revoke_join_link, caller="teacher", status=204, errors=(410,),
     ),
     Operation(
         "GET", "/me/environments", "listMyEnvironments",
@@ -390,17 +495,17 @@ OPERATIONS: list[Operation] = [
     Operation(
         "GET", "/compute-types", "listComputeTypes",
         "Where servers may run (teachers).",
-        list_compute_types, returns=ComputeTypeList,
+        list_compute_types, caller="teacher", returns=ComputeTypeList,
     ),
     Operation(
         "PUT", "/compute-types/{slug}", "putComputeType",
         "Add or replace a compute type (administrators).",
-        put_compute_type, body=ComputeType, returns=ComputeType,
+        put_compute_type, caller="teacher", body=ComputeType, returns=ComputeType,
     ),
     Operation(
         "DELETE", "/compute-types/{slug}", "deleteComputeType",
         "Remove a compute type that no environment uses (administrators).",
-        delete_compute_type, status=204, errors=(409,),
+        delete_compute_type, caller="teacher", status=204, errors=(409,),
     ),
     Operation(
         "POST", "/launches", "launch",

@@ -10,16 +10,50 @@ from pathlib import Path
 import jinja2
 from tornado.web import Application
 
+from ... import baseimages
+from ...builderapi import BuilderApi
+from ...domain.images import BaseImage
+from ...filestore import FileStore
 from ...identity import settings as sign_in_file
 from ...identity.settings import SignInSettings
 from ...share import share_path
 from ...store.database import Database
 from ...web import operations
 from ...web.service import ApiHandler, CallbackHandler, HubAddresses, NoSuchApi, log_request
-from . import api, lti_api, lti_pages, pages, people_api, people_pages
+from . import (
+    api,
+    facts_api,
+    images_api,
+    images_pages,
+    lti_api,
+    lti_pages,
+    pages,
+    people_api,
+    people_pages,
+    trial_pages,
+    workshop_api,
+    workshop_form,
+    workshop_pages,
+)
+from .uploads import UploadHandler
 
-OPERATIONS = [*api.OPERATIONS, *people_api.OPERATIONS, *lti_api.OPERATIONS]
-ROUTES = [*pages.ROUTES, *people_pages.ROUTES, *lti_pages.ROUTES]
+OPERATIONS = [
+    *api.OPERATIONS,
+    *workshop_api.OPERATIONS,
+    *facts_api.OPERATIONS,
+    *images_api.OPERATIONS,
+    *people_api.OPERATIONS,
+    *lti_api.OPERATIONS,
+]
+ROUTES = [
+    *pages.ROUTES,
+    *trial_pages.ROUTES,
+    *people_pages.ROUTES,
+    *lti_pages.ROUTES,
+    *workshop_form.ROUTES,  # before pages that take any name
+    *workshop_pages.ROUTES,
+    *images_pages.ROUTES,
+]
 
 
 @dataclass(frozen=True)
@@ -36,14 +70,21 @@ class Settings:
     public_url: str = ""
     wildcard_url: str = ""
     sign_in: SignInSettings = field(default_factory=SignInSettings)
+    base_images: tuple[BaseImage, ...] = ()
+    files: Path | None = None
+    builder_url: str = ""
+    builder_secret: str = field(default="", repr=False)
 
     @classmethod
     def from_environ(cls) -> Settings:
         """Read what the hub and `hubconfig` set.
 
-        Raises KeyError naming what lacks, `Invalid` where `sign-in.yaml` cannot be right.
+        Raises KeyError naming what lacks, `Invalid` where `sign-in.yaml` or the file of base images
+        cannot be right.
         """
         sign_in = os.environ.get("MYDOCKER_SIGN_IN_FILE", "")
+        files = os.environ.get("MYDOCKER_FILES_DIR", "")
+        base_images = os.environ.get("MYDOCKER_BASE_IMAGES_FILE", "")
         return cls(
             database_url=os.environ["MYDOCKER_DATABASE_URL"],
             hub=os.environ["MYDOCKER_HUB_ID"],
@@ -55,6 +96,10 @@ class Settings:
             public_url=os.environ.get("MYDOCKER_PUBLIC_URL", ""),
             wildcard_url=os.environ.get("MYDOCKER_WILDCARD_URL", ""),
             sign_in=sign_in_file.load(Path(sign_in)) if sign_in else SignInSettings(),
+            files=Path(files) if files else None,
+            base_images=baseimages.load(Path(base_images) if base_images else None),
+            builder_url=os.environ.get("MYDOCKER_BUILDER_URL", ""),
+            builder_secret=os.environ.get("MYDOCKER_BUILDER_SECRET", ""),
         )
 
 
@@ -80,7 +125,7 @@ def make_app(settings: Settings, database: Database) -> Application:
             *((prefix + path, handler) for path, handler in ROUTES),
             (prefix + "api/openapi.json", pages.OpenApi),
             *(
-                (prefix + "api" + pattern, ApiHandler, {"operations": by_method})
+                (prefix + "api" + pattern, _handler(by_method), {"operations": by_method})
                 for pattern, by_method in routes.items()
             ),
             (prefix + "api/.*", NoSuchApi),
@@ -97,7 +142,13 @@ def make_app(settings: Settings, database: Database) -> Application:
             public_url=settings.public_url,
             wildcard_url=settings.wildcard_url,
             sign_in=settings.sign_in,
+            hub_api_url=settings.hub_api_url,
             secret=settings.hub_secret,
+            base_images=settings.base_images,
+            files=FileStore(settings.files) if settings.files else None,
+            builder=BuilderApi(settings.builder_url, settings.builder_secret)
+            if settings.builder_url
+            else None,
         ),
         hub_secret=settings.hub_secret,
         hub_api_url=settings.hub_api_url,
@@ -107,6 +158,11 @@ def make_app(settings: Settings, database: Database) -> Application:
         templates=_templates(),
         openapi=document(prefix),
     )
+
+
+def _handler(by_method: dict[str, operations.Operation]) -> type[ApiHandler]:
+    takes_files = any(operation.upload for operation in by_method.values())
+    return UploadHandler if takes_files else ApiHandler
 
 
 def _templates() -> jinja2.Environment:

@@ -28,6 +28,7 @@ from ...domain.environment import (
 )
 from ...domain.people import Person
 from ...store.reading import Found
+from ...store.workshop import Show, Sort
 
 PrintableText = Annotated[str, AfterValidator(no_control_characters)]
 UserName = Annotated[PrintableText, StringConstraints(min_length=1, max_length=255)]
@@ -80,9 +81,13 @@ class EnvironmentList(Model):
 
 
 class EnvironmentDetail(EnvironmentSummary):
-    """With the whole definition, for the people who work on the environment."""
+    """With the whole definition, for the people who work on the environment.
+
+    `origin` is the name of the environment that it was copied from.
+    """
 
     definition: Environment | None = None
+    origin: str | None = None
 
     @classmethod
     def of(cls, found: Found, person: Person) -> EnvironmentDetail:
@@ -91,6 +96,7 @@ class EnvironmentDetail(EnvironmentSummary):
         return cls(
             **{name: getattr(summary, name) for name in EnvironmentSummary.model_fields},
             definition=found.environment if shown else None,
+            origin=(found.origin or None) if shown else None,
         )
 
 
@@ -98,6 +104,8 @@ class EnvironmentQuery(Model):
     q: PrintableText = Field(default="", max_length=200)
     tag: Slug | None = None
     status: Status | None = None
+    show: Show | None = None
+    sort: Sort = "slug"
     offset: int = Field(default=0, ge=0, le=1_000_000)
     limit: int = Field(default=50, ge=1, le=200)
 

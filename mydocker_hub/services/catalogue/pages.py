@@ -15,15 +15,17 @@ from jupyterhub.utils import url_escape_path
 from tornado.web import RequestHandler
 
 from ...domain import names
-from ...domain.access import Decision, may_edit, may_see, may_start
-from ...domain.environment import Environment
+from ...domain.access import Decision, may_copy, may_edit, may_see, may_start
+from ...domain.environment import LANGUAGES, Environment, Text
 from ...domain.errors import MydockerError, NotFound, error_for
 from ...domain.launch import Entrance, entrances, starts_alike
 from ...domain.people import Person
-from ...hubapi import HubApi, Server
-from ...store import activity, reading
+from ...hubapi import HubApi, HubServers, Server
+from ...store import activity, editing, reading, trials
 from ...store.database import Database, Session
 from ...store.reading import Found, LastLaunch
+from ...store.trials import Trial
+from ...web.i18n import translator
 from ...web.service import PageHandler, now
 from . import api
 
@@ -45,6 +47,8 @@ class Card:
     editable: bool
     server: Server | None = None
     launch: LastLaunch | None = None
+    trial: Trial | None = None
+    copyable: bool = False
 
     @property
     def environment(self) -> Environment:
@@ -81,9 +85,14 @@ class Card:
         return (
             self.state is State.RUNNING
             and self.launch is not None
-            and self.launch.version < self.found.version
             and self.start.allowed
-            and not starts_alike(self.launch.environment, self.environment)
+            and (
+                self.launch.secrets_changed
+                or (
+                    self.launch.version < self.found.version
+                    and not starts_alike(self.launch.environment, self.environment)
+                )
+            )
         )
 
     @property
@@ -133,6 +142,55 @@ class Card:
         return self.server.url + entrance.path
 
 
+@dataclass(frozen=True)
+class TrialCard(Card):
+    """A trial: its environment bears the server's name as its slug, so that pages lead there."""
+
+    @property
+    def newer(self) -> bool:
+        return self.state is State.RUNNING and self.trial is not None and self.trial.newer
+
+    @property
+    def sheet(self) -> str:
+        """The page of what is tried, below the service's prefix."""
+        assert self.trial is not None  # noqa: S101 - `trial_card` gives one
+        if self.trial.build_number is None:
+            return f"workshop/environments/{self.trial.slug}"
+        return f"workshop/images/{self.trial.slug}/builds/{self.trial.build_number}"
+
+
+def tried(trial: Trial) -> Environment:
+    """A trial's environment as pages show it: named so, and with the server's name as its slug."""
+    title = {
+        language: translator(language).gettext(
+            "Trial: %(title)s", title=trial.environment.title.in_(language)
+        )
+        for language in LANGUAGES
+    }
+    return trial.environment.model_copy(
+        update={"slug": trial.server, "title": Text.model_validate(title)}
+    )
+
+
+def trial_card(trial: Trial, servers: Mapping[str, Server]) -> TrialCard:
+    """The card of a trial; whether its person still may start it is asked at the start."""
+    server = servers.get(trial.server)
+    found = Found(id=0, environment=tried(trial), version=1, updated_at=trial.made_at)
+    return TrialCard(
+        found=found,
+        state=_state(server),
+        start=Decision(True),
+        editable=False,
+        server=server,
+        trial=trial,
+    )
+
+
+def is_active(server: Server | None) -> bool:
+    """Whether a server runs, starts or stops."""
+    return _state(server) is not State.STOPPED
+
+
 def card(
     found: Found, person: Person, servers: Mapping[str, Server], launch: LastLaunch | None = None
 ) -> Card:
@@ -143,6 +201,7 @@ def card(
         state=_state(server),
         start=may_start(person, found.environment, found.standing),
         editable=may_edit(person, found.environment, found.standing).allowed,
+        copyable=may_copy(person, found.environment, found.standing).allowed,
         server=server,
         launch=launch,
     )
@@ -158,9 +217,12 @@ def _state(server: Server | None) -> State:
     return State.STARTING if server.pending else State.STOPPED
 
 
-def _dashboard(session: Session, person: Person) -> tuple[list[Found], dict[int, LastLaunch]]:
+def _dashboard(
+    session: Session, person: Person
+) -> tuple[list[Found], dict[int, LastLaunch], list[Trial]]:
     found = reading.used_by(session, person)
-    return found, reading.last_launches(session, person, [item.id for item in found])
+    launches = reading.last_launches(session, person, [item.id for item in found])
+    return found, launches, trials.of_person(session, person) if person.may_create else []
 
 
 def _sheet(session: Session, person: Person, slug: str) -> tuple[Found, LastLaunch | None]:
@@ -172,7 +234,7 @@ def _public_catalogue(
     session: Session, person: Person, *, text: str, tag: str, offset: int, limit: int
 ) -> tuple[reading.Page, list[tuple[str, int]]]:
     page = reading.search(
-        session, person, text=text, tag=tag, public_only=True, offset=offset, limit=limit
+        session, person, text=text, tag=tag, open_only=True, offset=offset, limit=limit
     )
     return page, reading.tags(session)
 
@@ -217,19 +279,48 @@ class CataloguePage(PageHandler):
     def hub_api(self) -> HubApi:
         return HubApi(self.settings["hub_api_url"], self.own_token)
 
-    async def cards(self) -> list[Card]:
+    @property
+    def hub_servers(self) -> HubServers:
+        """Everybody's servers of an environment: ask only for who may edit it."""
+        context: api.Context = self.settings["context"]
+        return context.hub_servers
+
+    async def cards(self) -> tuple[list[Card], list[TrialCard]]:
+        """What is on the dashboard: what the person has used, and what they are trying."""
         person = self.person
-        found, launches = await self.database.read(_dashboard, person)
+        found, launches, tried_ = await self.database.read(_dashboard, person)
         servers = await self.hub_api.servers(person.name)
-        return [card(item, person, servers, launches.get(item.id)) for item in found]
+        return (
+            [card(item, person, servers, launches.get(item.id)) for item in found],
+            [trial_card(one, servers) for one in tried_ if is_active(servers.get(one.server))],
+        )
+
+    async def start(self, server: str, running: Server | None, *, title: str, target: str) -> None:
+        """Start a server of the person, and show how it comes up; then they go to `target`."""
+        person = self.person
+        if running is not None and running.pending == "stop":
+            self.redirect(self.addresses.service_prefix, status=303)  # its card says so
+            return
+        if running is not None and running.ready:
+            self.redirect(f"{self.addresses.service_prefix}open/{server}", status=303)
+            return
+        if running is None or running.pending != "spawn":
+            await self.hub_api.start_server(person.name, server, title=title, environment=server)
+        home = f"{url_escape_path(person.name)}/{server}"
+        self.redirect(
+            f"{self.addresses.hub}spawn-pending/{home}?next={quote(target, safe='')}", status=303
+        )
 
 
 class DashboardPage(CataloguePage):
     """`/`: what the person has used, the last used first."""
 
     async def get(self) -> None:
-        cards = await self.cards()
-        self.render_page("catalogue/dashboard.html", cards=cards)
+        cards, trial_cards = await self.cards()
+        if not cards and not await self.database.read(reading.knows, self.person):
+            # Colleagues find who has been here, whatever door they came by.
+            await self.database.write(editing.person_row, self.person, now())
+        self.render_page("catalogue/dashboard.html", cards=cards, trials=trial_cards)
 
 
 class StatesPage(CataloguePage):
@@ -237,7 +328,8 @@ class StatesPage(CataloguePage):
 
     async def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        self.write({card.environment.slug: card.state for card in await self.cards()})
+        cards, trial_cards = await self.cards()
+        self.write({card.environment.slug: card.state for card in (*cards, *trial_cards)})
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.set_status(status_code)
@@ -294,11 +386,18 @@ class OpenPage(CataloguePage):
     async def get(self, slug: str) -> None:
         person = self.person
         servers = await self.hub_api.servers(person.name)
+        if names.is_trial(slug):
+            trial = await self.database.read(trials.find, person, slug)
+            self._show(trial_card(trial, servers))
+            return
         state = _state(servers.get(names.server_name(slug)))
         found, launch = await self.database.read(_to_open, person, slug, state)
         opened = card(found, person, servers, launch)
         if not found.version:  # deleted: whoever could start it then, nobody can now
             opened = replace(opened, start=Decision(False, "environment-unknown"))
+        self._show(opened)
+
+    def _show(self, opened: Card) -> None:
         if opened.state is State.RUNNING and len(opened.entrances) == 1:
             self.redirect(opened.address(opened.entrances[0]))
             return
@@ -318,29 +417,19 @@ class StartAction(Action):
 
     async def post(self, slug: str) -> None:
         person = self.person
-        found = await self.database.read(api.visible, slug, person)
-        environment = found.environment
-        may_start(person, environment, found.standing).or_raise(environment)
+        if names.is_trial(slug):  # again; whether they still may is asked at the launch
+            environment = tried(await self.database.read(trials.find, person, slug))
+        else:
+            found = await self.database.read(api.visible, slug, person)
+            environment = found.environment
+            may_start(person, environment, found.standing).or_raise(environment)
         server = names.server_name(slug)
         servers = await self.hub_api.servers(person.name)
-        running = servers.get(server)
-        if running is not None and running.pending == "stop":
-            self.redirect(self.addresses.service_prefix, status=303)  # its card says so
-            return
-        if running is not None and running.ready:
-            self.redirect(f"{self.addresses.service_prefix}open/{slug}", status=303)
-            return
-        if running is None or running.pending != "spawn":
-            await self.hub_api.start_server(
-                person.name,
-                server,
-                title=environment.title.in_(self.translator.lang),
-                environment=slug,
-            )
-        home = f"{url_escape_path(person.name)}/{server}"
-        target = api.landing(self.addresses, person, environment)
-        self.redirect(
-            f"{self.addresses.hub}spawn-pending/{home}?next={quote(target, safe='')}", status=303
+        await self.start(
+            server,
+            servers.get(server),
+            title=environment.title.in_(self.translator.lang),
+            target=api.landing(self.addresses, person, environment),
         )
 
 

@@ -2,13 +2,14 @@
 
 from alembic import context
 
+from mydocker_hub.store.database import VERSION_TABLE
 from mydocker_hub.store.tables import Base
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=Base.metadata,
-    version_table="mydocker_alembic_version",
+    version_table=VERSION_TABLE,
     compare_type=True,
     render_as_batch=True,
 )
