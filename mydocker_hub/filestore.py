@@ -28,7 +28,7 @@ from .domain.images import ContextFile
 CHUNK_BYTES = 256 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT_SECONDS = 24 * 3600
-_ROOM_LEFT_BYTES = 200 * 1000**2
+ROOM_LEFT_BYTES = 200 * 1000**2
 """What the hub's own databases need on the same disk."""
 _LONGEST_READ = 4 * 1024 * 1024
 """More than 2,000 files need for their lines in a zip's table of contents."""
@@ -64,9 +64,13 @@ class FileStore:
 
         Raises `Unavailable` where the disk has no room for it.
         """
-        if shutil.disk_usage(self.folder).free < limit + _ROOM_LEFT_BYTES:
-            raise Unavailable("files-no-room")
+        self.check_room(limit)
         return Writer(self, limit)
+
+    def check_room(self, size_bytes: int) -> None:
+        """Raises `Unavailable` where the disk has no room for so much more."""
+        if shutil.disk_usage(self.folder).free < size_bytes + ROOM_LEFT_BYTES:
+            raise Unavailable("files-no-room")
 
     def put(
         self, chunks: Iterable[bytes], *, limit: int = context.MAX_FILE_BYTES
@@ -120,10 +124,11 @@ class Writer:
         self._file = os.fdopen(os.open(self.temporary, flags, 0o600), "wb")
 
     def write(self, chunk: bytes) -> None:
-        """Add a piece. Raises `MydockerError` too-large."""
+        """Add a piece. Raises `MydockerError` too-large, `Unavailable` where the disk fills up."""
         self.size_bytes += len(chunk)
         if self.size_bytes > self._limit:
             raise MydockerError("too-large", limit=self._limit)
+        self._store.check_room(len(chunk))  # others may have begun when we did
         self._hash.update(chunk)
         self._file.write(chunk)
 

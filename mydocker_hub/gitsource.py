@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -26,6 +27,10 @@ SECONDS = 120.0
 MAX_BYTES = 1_000_000_000
 _MAX_DOCKERFILE = 200_000  # bytes
 _LOOK_SECONDS = 0.3
+_BLOCK = 4096
+"""What a file or a folder takes at least, even an empty one."""
+_MOST_SAID = 65536
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|[0-9a-f:.]+")
 _FOLDERS = ("binder/", ".binder/", "")
 """Where repo2docker looks; the first that is there counts alone."""
 
@@ -95,6 +100,9 @@ async def fetch(
 
 
 async def _address(repository: str, host: str, port: int, private: bool) -> str:
+    # Any other name could be another one for git's library, which would look it up by itself.
+    if not _HOST.fullmatch(host):
+        raise _unavailable(repository, N_("there is no such host"))
     try:
         found = await asyncio.wait_for(
             asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM), 10
@@ -133,13 +141,13 @@ async def _run(
         env=environ,
     )
     watch = asyncio.create_task(_watch_size(target, max_bytes))
-    work = asyncio.create_task(process.communicate())
+    work = asyncio.create_task(_said(process))
     try:
         async with asyncio.timeout(seconds):
             await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
         if watch.done():
             return N_("it is too large")
-        _, errors = await work
+        errors = await work
         if process.returncode == 0 and await asyncio.to_thread(_size, target) > max_bytes:
             return N_("it is too large")
     except TimeoutError:
@@ -154,6 +162,15 @@ async def _run(
     return (lines[-1] if lines else "git failed").removeprefix("fatal: ")[:300]
 
 
+async def _said(process: asyncio.subprocess.Process) -> bytes:
+    """The last that a process says before it ends: a server has it say as much as it likes."""
+    last = b""
+    while process.stderr and (piece := await process.stderr.read(_MOST_SAID)):
+        last = (last + piece)[-_MOST_SAID:]
+    await process.wait()
+    return last
+
+
 async def _watch_size(target: Path, max_bytes: int) -> None:
     """Ends once the folder is too large."""
     while await asyncio.to_thread(_size, target) <= max_bytes:  # noqa: ASYNC110
@@ -162,10 +179,11 @@ async def _watch_size(target: Path, max_bytes: int) -> None:
 
 def _size(folder: Path) -> int:
     total = 0
-    for root, _, files in os.walk(folder):
+    for root, folders, files in os.walk(folder):
+        total += len(folders) * _BLOCK
         for name in files:
             with suppress(OSError):
-                total += os.lstat(os.path.join(root, name)).st_size
+                total += max(os.lstat(os.path.join(root, name)).st_size, _BLOCK)
     return total
 
 
@@ -195,7 +213,7 @@ def _read(repository: str, target: Path, commit: str) -> Source:
         file = target / folder / "Dockerfile"
         if file.stat().st_size > _MAX_DOCKERFILE:
             raise _unavailable(repository, N_("its Dockerfile is too large"))
-        dockerfile = file.read_text(errors="replace")
+        dockerfile = file.read_text(errors="replace").replace("\0", "")
     return Source(commit, folder, found, dockerfile)
 
 

@@ -8,13 +8,14 @@ import os
 import signal
 from contextlib import suppress
 
+_LIBC = ctypes.CDLL(None)  # not in a new process, which may find the loader's lock taken
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _END_SECONDS = 5
 
 
 def end_with_parent(parent: int) -> None:
     """Have the kernel send SIGTERM to this process when `parent`, which started it, ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it has ended already
         os.kill(os.getpid(), signal.SIGTERM)
 

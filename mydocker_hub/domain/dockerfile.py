@@ -52,6 +52,12 @@ _ENTRY = [
 _LEFT_TO_THE_BUILD = "# The base image's own user and command are put here when the image is built."
 
 
+_SYNTAX = re.compile(r"^[\s\ufeff]*(?:#|//)\s*syntax\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_OWN_FRONTEND = re.compile(
+    r"(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?", re.ASCII
+)
+_IN_JSON = re.compile(r"[\s\ufeff]*(?:#!.*\n\s*)?\{")
+
 # --- Dockerfiles ---------------------------------------------------------------------------------
 
 
@@ -130,6 +136,18 @@ def repository_dockerfile(
         )
     parts += _back(user, facts, entry)
     return _joined(parts)
+
+
+def foreign_frontend(text: str) -> str:
+    """The program that a Dockerfile has itself read by (`# syntax=`), if it is not Docker's own.
+
+    Such an image speaks with BuildKit in the client's name: it could have other people's builds
+    find a layer in the cache that it made up. Empty where there is none.
+    """
+    if _IN_JSON.match(text):  # {"syntax": …}, which no Dockerfile begins with otherwise
+        return "{"
+    named = (match[1] for match in _SYNTAX.finditer(text))
+    return next((name for name in named if not _OWN_FRONTEND.fullmatch(name)), "")
 
 
 def _apt(packages: list[str]) -> str:
@@ -273,7 +291,8 @@ class Failure:
     words: str
 
 
-_STEP = re.compile(r"#(\d+) (?:\[[^\]\n]*?(\d+/\d+)\] |\[[^\]\n]+\] )(.+)")
+# Whoever builds can write such lines: bounded, as a search from every place would take minutes.
+_STEP = re.compile(r"#(\d+) (?:\[[^\]\n]{0,200}?(\d{1,4}/\d{1,4})\] |\[[^\]\n]+\] )(.+)")
 _ERROR = re.compile(r"#(\d+) ERROR: (.+)")
 _OUTPUT = re.compile(r"#(\d+) \d+\.\d+ (.*)")
 _SOLVE = re.compile(r"(?:ERROR: )?failed to solve(?: with frontend \S+)?: (.+)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -78,6 +79,17 @@ PipPackage = Annotated[
 ]
 
 
+def _argument_name(name: str) -> str:
+    # BuildKit keeps a proxy's address out of what it knows a layer by in its cache: whoever sets
+    # one could leave a layer there that other people's builds then take for the same step's.
+    if re.fullmatch(r"(https?|ftp|no|all)_proxy|buildkit_.*", name, re.IGNORECASE):
+        raise ValueError("names of proxies, and those that start with BUILDKIT_, are not taken")
+    return name
+
+
+ArgumentName = Annotated[FreeVariableName, AfterValidator(_argument_name)]
+
+
 class Recipe(Model):
     """How an image is made. Its context (files) is kept beside it.
 
@@ -97,8 +109,8 @@ class Recipe(Model):
     dockerfile: Annotated[PlainText, StringConstraints(max_length=100_000)] = ""
     repository: GitAddress | None = None
     branch: GitBranch | None = None
-    arguments: dict[FreeVariableName, Annotated[PlainText, StringConstraints(max_length=2000)]] = (
-        Field(default_factory=dict, max_length=50)
+    arguments: dict[ArgumentName, Annotated[PlainText, StringConstraints(max_length=2000)]] = Field(
+        default_factory=dict, max_length=50
     )
     command: (
         Annotated[

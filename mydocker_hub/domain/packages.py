@@ -34,7 +34,7 @@ def _of_line(tool: Tool, line: str) -> list[str]:
     command = _COMMANDS[tool].match(line)
     rest = line[command.end() :] if command else line
     if tool is Tool.R:
-        rest = re.sub(r"[c()\"']*[()\"'][()\"']*", " ", rest)
+        rest = re.sub(r"\bc\(|[()\"']", " ", rest)
     if tool in {Tool.APT, Tool.R}:
         words = re.split(r"[\s,]+", rest)
     else:

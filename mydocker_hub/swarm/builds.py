@@ -14,9 +14,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,10 +43,10 @@ BUILD_LABEL = "mydocker.build"
 """Slug and number of the build that an image is of."""
 
 _CALL_SECONDS = 60
-_PUSH_SILENCE_SECONDS = 300
 _REGISTRY_SECONDS = 20
 _LINE_MAX = 4000
 _GIGABYTE = 1_000_000_000
+_PUSHED = re.compile(r"\S+: digest: (sha256:[0-9a-f]{64}) size: \d+")
 _CHECKSUM_LINE = re.compile(r"#\d+ sha256:[0-9a-f]{64}")
 _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json, "
@@ -178,7 +178,9 @@ class ImageEngine:
         await self.check_room()
         client, is_buildx = await self._build_client()
         with TemporaryDirectory(dir=scratch) as folder:
-            file = Path(folder, "Dockerfile")
+            # Alone in its folder: all that is beside it could be read by the build.
+            file = Path(folder, "dockerfile", "Dockerfile")
+            file.parent.mkdir()
             await asyncio.to_thread(file.write_text, dockerfile)
             command = [client, "build", "--progress=plain", f"--file={file}", f"--tag={tag}"]
             if is_buildx:
@@ -187,6 +189,9 @@ class ImageEngine:
             if self.setup.network:
                 command.append(f"--network={self.setup.network}")
             command += [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
+            # What `RUN --mount=type=cache` keeps is this image's: others could have put it there.
+            own = f"{self.setup.hub}/{mark.partition(':')[0]}"
+            command.append(f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={own}")
             labels = {HUB_LABEL: self.setup.hub, BUILD_LABEL: mark}
             command += [f"--label={name}={value}" for name, value in labels.items()]
             command += [f"--secret=id={name},src={path}" for name, path in self._settings()]
@@ -218,34 +223,27 @@ class ImageEngine:
             )
         return BuiltImage(tag, str(image["Id"]), size)
 
-    async def push(self, image: BuiltImage, listen: Listener) -> BuiltImage:
+    async def push(self, image: BuiltImage, listen: Listener, *, scratch: Path) -> BuiltImage:
         """Push an image to its registry; what it is called there, with its digest.
 
-        Raises `MydockerError` push-failed.
+        Cancel the task to end it. Raises `MydockerError`: push-failed, build-timeout.
         """
+        client, _ = await self._build_client()
+        digest = last = ""
 
-        def push(api: docker.APIClient) -> str:
-            digest = ""
-            name, _, tag = image.reference.rpartition(":")
-            with self._connect(timeout=_PUSH_SILENCE_SECONDS) as own:
-                answers = own.push(
-                    name, tag=tag, stream=True, decode=True, auth_config=self._account()
-                )
-                for answer in answers:
-                    if "error" in answer:
-                        raise MydockerError("push-failed", detail=str(answer["error"])[:500])
-                    digest = (answer.get("aux") or {}).get("Digest", digest)
-                    # not the bars of each layer
-                    if "status" in answer and not answer.get("progressDetail"):
-                        part = f"{answer['id']}: " if "id" in answer else ""
-                        listen(f"{part}{answer['status']}")
-            return digest
+        def hear(line: str) -> None:
+            nonlocal digest, last
+            if match := _PUSHED.fullmatch(line):
+                digest = match[1]
+            last = line or last
+            listen(line)
 
-        try:
-            digest = await self._call(push)
-        except (APIError, Unavailable) as error:
-            raise MydockerError("push-failed", detail=str(error)[:500]) from error
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        with TemporaryDirectory(dir=scratch) as folder:
+            try:
+                await self._run([client, "push", image.reference], Path(folder), hear)
+            except CommandFailed:
+                raise MydockerError("push-failed", detail=last[:500]) from None
+        if not digest:
             raise MydockerError("push-failed", detail=N_("it named no digest"))
         return BuiltImage(f"{image.reference}@{digest}", digest, image.size_bytes)
 
@@ -276,7 +274,10 @@ class ImageEngine:
 
     def _delete_manifest(self, name: str, digest: str) -> bool:
         host, path = resolve_repository_name(name)
-        account = self._account()
+        try:
+            account = self._account()
+        except (OSError, ValueError, KeyError):  # the file is being written anew
+            return False
         basic = (account["username"], account["password"]) if "username" in account else None
         scheme = "http" if host.rpartition(":")[0] in {"127.0.0.1", "localhost"} else "https"
         try:
@@ -380,11 +381,6 @@ class ImageEngine:
         engine = self.setup.engine or os.environ.get("DOCKER_HOST", "")
         return not engine or engine.startswith("unix:")
 
-    @contextmanager
-    def _connect(self, timeout: int) -> Iterator[docker.APIClient]:
-        with self._new_client(timeout) as api:
-            yield api
-
     def _new_client(self, timeout: int) -> docker.APIClient:
         options: dict[str, Any] = docker.utils.kwargs_from_env()
         if self.setup.engine:
@@ -419,7 +415,13 @@ def read_facts(reference: str, image: Mapping[str, Any]) -> ImageFacts:
         digest=digests[0] if digests else str(image.get("Id", "")),
         size_bytes=image.get("Size"),
         user=config.get("User") or "",
-        ports=tuple(sorted(int(port) for port, _, kind in ports if kind != "udp")),
+        ports=tuple(
+            sorted(
+                int(port)
+                for port, _, kind in ports
+                if kind in {"", "tcp"} and re.fullmatch("[0-9]{1,5}", port, re.ASCII)
+            )
+        ),
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),
         working_dir=config.get("WorkingDir") or "",
@@ -456,7 +458,12 @@ def build_client() -> tuple[str, bool]:
 def _output(command: list[str]) -> str | None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", ""), "HOME": "/nonexistent"},  # as builds run
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -483,6 +490,7 @@ async def _read(process: asyncio.subprocess.Process, listen: Listener) -> None:
 
 
 def _tell(line: bytes, listen: Listener) -> None:
-    text = line.decode(errors="replace").rstrip()
+    # PostgreSQL takes no NUL in a text
+    text = line.replace(b"\0", b"").decode(errors="replace").rstrip()
     if not _CHECKSUM_LINE.fullmatch(text):
         listen(text if len(text) <= _LINE_MAX else f"{text[:_LINE_MAX]} …")

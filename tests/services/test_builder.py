@@ -22,6 +22,7 @@ import pytest
 import requests
 from tornado.httpserver import HTTPServer
 
+from mydocker_hub import filestore
 from mydocker_hub.builderapi import BuilderApi
 from mydocker_hub.domain.errors import MydockerError
 from mydocker_hub.domain.images import BuildState, ContextFile, Recipe
@@ -33,11 +34,11 @@ from mydocker_hub.services.builder.worker import Worker
 from mydocker_hub.store import builds, images
 from mydocker_hub.store.builds import Build
 from mydocker_hub.store.database import Database
-from mydocker_hub.swarm.builds import Limits, Setup
+from mydocker_hub.swarm.builds import Limits, Setup, read_facts
 from tests.conftest import ROOT, end, free_ports, start_hub
 from tests.gitserver import run_git_server
 from tests.hub import RunningHub, processes
-from tests.registry import run_registry
+from tests.registry import Door, run_registry
 
 from .conftest import Asker
 
@@ -435,6 +436,89 @@ async def test_a_registry_that_is_away(workshop: Workshop, tiny_image: str) -> N
     build = await run(workshop, workshop.ask(base=tiny_image), setup=setup)
     assert (build.state, build.end_code) == (BuildState.FAILED, "push-failed")
     assert build.end_params["detail"]
+
+
+async def test_a_registry_that_says_nothing(
+    workshop: Workshop, tiny_image: str, engine: docker.DockerClient
+) -> None:
+    """A push takes its time and no more, and ends when it is cancelled."""
+    door = Door(0)
+    door.mode = "silent"
+    try:
+        registry = f"127.0.0.1:{door.port}/x"
+        settings = replace(
+            workshop.settings, setup=replace(workshop.settings.setup, registry=registry)
+        )
+        slow = workshop.ask(base=tiny_image)
+        build = await run(workshop, slow, 30, setup=settings.setup, limits=Limits(seconds=4))
+        assert (build.state, build.end_code) == (BuildState.FAILED, "build-timeout")
+        asked = workshop.ask(base=tiny_image)
+        async with builder(settings):
+            await workshop.until(asked, BuildState.PUSHING)
+            workshop.cancel(asked)
+            assert (await workshop.until(asked, seconds=15)).state is BuildState.CANCELLED
+            assert registry not in await asyncio.to_thread(commands)
+        assert not engine.images.list(settings.setup.tag(asked.image_slug, 1))
+    finally:
+        door.mode = "closed"
+
+
+# --- teachers apart from each other --------------------------------------------------------------
+
+
+async def test_a_build_sees_its_own_dockerfile_alone(
+    workshop: Workshop, tiny_image: str, tmp_path: Path
+) -> None:
+    """A build may read all of the folder that its Dockerfile is in: the account is elsewhere."""
+    auth = tmp_path / "config.json"
+    auth.write_text(json.dumps({"auths": {"r.example": {"auth": "Ym90OlBVU0hTM0NSRVQ="}}}))
+    setup = replace(workshop.settings.setup, registry_auth=auth)
+    asked = workshop.ask(source="dockerfile", dockerfile=SLOW)
+    async with builder(replace(workshop.settings, setup=setup)) as worker:
+        await workshop.until_log(asked, "begun")
+        (file,) = worker.scratch.rglob("Dockerfile")
+        assert [path.name for path in file.parent.iterdir()] == ["Dockerfile"]
+        assert list(worker.scratch.rglob("config.json"))  # it was there to be read
+        workshop.cancel(asked)
+        await workshop.until(asked)
+
+
+async def test_what_a_step_caches_is_its_images_own(workshop: Workshop) -> None:
+    mount = "RUN --mount=type=cache,id=pip,target=/c,mode=0777"
+    mark = secrets.token_hex(8)
+
+    def asked(step: str, slug: str = "", **arguments: str) -> Build:
+        text = f"FROM mydocker-test/busybox:1\nUSER root\n{mount} {step}; : {mark}\n"
+        return workshop.ask(slug, source="dockerfile", dockerfile=text, arguments=arguments)
+
+    mine = done(workshop, await run(workshop, asked(f"echo mine >/c/{mark}")))
+    theirs = asked(f"cat /c/{mark} || echo none")
+    assert " none" in workshop.log(done(workshop, await run(workshop, theirs)))
+    again = asked(f"cat /c/{mark} || echo none", mine.image_slug)
+    assert " mine" in workshop.log(done(workshop, await run(workshop, again)))
+
+
+@pytest.mark.parametrize("line", ["# syntax=127.0.0.1:1/evil:1", "// syntax=evil/x"])
+async def test_a_frontend_of_their_own(workshop: Workshop, line: str) -> None:
+    text = f"{line}\nFROM mydocker-test/busybox:1\n"
+    build = await run(workshop, workshop.ask(source="dockerfile", dockerfile=text))
+    assert (build.state, build.end_code) == (BuildState.FAILED, "build-failed")
+    assert build.end_params["command"].endswith(line[2:].strip())
+    assert not workshop.log(build)
+
+
+async def test_no_room_for_the_files(
+    workshop: Workshop, tiny_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = workshop.ask(base=tiny_image, files={"a": b"1"})
+    monkeypatch.setattr(filestore, "ROOM_LEFT_BYTES", 10**18)
+    build = await run(workshop, asked)
+    assert (build.state, build.end_code) == (BuildState.FAILED, "files-no-room")
+
+
+def test_what_an_image_says_of_itself() -> None:
+    ports = {"80": {}, "8888/tcp": {}, "53/udp": {}, "http/tcp": {}, "1-9/tcp": {}}
+    assert read_facts("x:1", {"Id": "1", "Config": {"ExposedPorts": ports}}).ports == (80, 8888)
 
 
 # --- repositories --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 
 from ... import gitsource
 from ...domain import dockerfile
-from ...domain.errors import MydockerError
+from ...domain.errors import N_, MydockerError
 from ...domain.images import BuildState, ImageFacts, Recipe, Source
 from ...domain.redaction import Redactor, secrets_of_arguments
 from ...filestore import FileStore
@@ -35,6 +35,7 @@ POLL_SECONDS = 5.0
 BEAT_SECONDS = 1.0
 CLEAN_SECONDS = 600.0
 _LEFT_SECONDS = 3600
+_FOREIGN = N_("only docker/dockerfile may be named there")
 _TAIL_LINES = 3000
 """What is read of a log to find what failed: the end of it."""
 
@@ -53,7 +54,7 @@ class Worker:
         self.settings = settings
         self.database = database
         self.engine = ImageEngine(settings.setup, settings.limits)
-        self._files = FileStore(settings.files)
+        self.files = FileStore(settings.files)
         self.scratch = settings.files.parent / "builds"
         self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lost_after = lost_after
@@ -177,6 +178,8 @@ class Worker:
         moved = await self.database.write(builds.move, build.id, state, now(), **values)
         if state is not BuildState.DONE or not moved:
             with suppress(MydockerError):
+                if isinstance(result, BuiltImage):  # it ended while somebody gave it up
+                    await self._remove(result.reference)
                 await self.engine.remove(self.settings.setup.tag(build.image_slug, build.number))
 
     def _secrets(self, recipe: Recipe) -> set[str]:
@@ -199,7 +202,7 @@ class Worker:
                 for reference in references:
                     await self._remove(reference)
         await asyncio.to_thread(
-            self._files.prune, lambda: self.database.read_now(images.known_files)
+            self.files.prune, lambda: self.database.read_now(images.known_files)
         )
 
         await asyncio.to_thread(self._clean_scratch)
@@ -208,8 +211,9 @@ class Worker:
         """Remove what builders left that were killed."""
         before = time.time() - self.settings.limits.seconds - _LEFT_SECONDS
         for folder in self.scratch.iterdir():
-            if folder.lstat().st_mtime < before:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # a build ended meanwhile
+                if folder.lstat().st_mtime < before:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     async def _remove(self, reference: str) -> None:
         if not await self.engine.remove_from_registry(reference):
@@ -230,7 +234,7 @@ class Worker:
                 raise MydockerError("build-file-missing", path=file.path)
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             try:
-                shutil.copyfile(self._files.path(file.sha256), path)
+                shutil.copyfile(self.files.path(file.sha256), path)
             except FileNotFoundError:
                 raise MydockerError("build-file-missing", path=file.path) from None
             path.chmod(0o755 if file.executable else 0o644)
@@ -249,6 +253,9 @@ class _Job:
 
     async def run(self) -> BuiltImage:
         """The image, pushed where there is a registry. Raises `MydockerError` saying why not."""
+        is_git = self._recipe.source is Source.GIT
+        files = sum(file.size_bytes for file in self._build.files)
+        self._worker.files.check_room(gitsource.MAX_BYTES if is_git else files)
         self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._worker.scratch))
         try:
             return await self._make(self._folder / "context")
@@ -264,6 +271,9 @@ class _Job:
             facts = await self._facts(needed=base is None or bool(self._recipe.start.strip()))
             text = dockerfile.dockerfile(self._recipe, base, self._build.files, facts=facts)
         await self._note(dockerfile=text)
+        if foreign := dockerfile.foreign_frontend(text):
+            command = f"# syntax={foreign}"[:200]
+            raise MydockerError("build-failed", step="", command=command, words=_FOREIGN)
         slug, number = self._build.image_slug, self._build.number
         tag = self._worker.settings.setup.tag(slug, number)
         try:
@@ -282,7 +292,7 @@ class _Job:
         if not self._worker.settings.setup.registry:
             return image
         await self._worker.database.write(builds.move, self._build.id, BuildState.PUSHING, now())
-        return await self._engine.push(image, self._told.line)
+        return await self._engine.push(image, self._told.line, scratch=self._folder)
 
     async def _from_git(self, context: Path) -> str:
         recipe = self._recipe

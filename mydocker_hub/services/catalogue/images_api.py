@@ -23,7 +23,7 @@ from ...filestore import FileStore, Writer, unpack
 from ...store import builds, images
 from ...store.builds import Build
 from ...store.database import Session
-from ...store.images import FoundImage, ImageHolder, Show
+from ...store.images import FoundImage, ImageHolder, ImageUse, Show
 from ...store.reading import Found
 from ...web.operations import Answer, Awaited, Operation, Upload
 from . import api
@@ -271,6 +271,22 @@ def build_of(session: Session, slug: str, number: int, person: Person) -> Build:
     return builds.by_number(session, visible(session, slug, person).id, number)
 
 
+def uses(session: Session, found: FoundImage, person: Person) -> list[ImageUse]:
+    """`store.images.used_by`: all for owners, who may delete it; else what the person may see."""
+    used = images.used_by(session, found.id)
+    if found.may_own(person):
+        return used
+    return [use for use in used if _sees_environment(session, use.slug, person)]
+
+
+def _sees_environment(session: Session, slug: str, person: Person) -> bool:
+    try:
+        api.visible(session, slug, person)
+    except NotFound:
+        return False
+    return True
+
+
 # --- what pages do as well -----------------------------------------------------------------------
 
 
@@ -475,7 +491,6 @@ def _set_public(session: Session, call: ApiCall) -> Answer:
 
 def _uses(session: Session, call: ApiCall) -> Answer:
     found = visible(session, call.path["slug"], call.me)
-    uses = images.used_by(session, found.id)
     return Answer(
         UseList(
             items=tuple(
@@ -485,7 +500,7 @@ def _uses(session: Session, call: ApiCall) -> Answer:
                     reference=use.reference,
                     people=use.people,
                 )
-                for use in uses
+                for use in uses(session, found, call.me)
             )
         )
     )

@@ -70,6 +70,7 @@ _PATTERN_SAYS = {
 _SENTENCES = (
     N_("choose the image that this one is based on"),
     N_("write the Dockerfile"),
+    N_("names of proxies, and those that start with BUILDKIT_, are not taken"),
     N_("write the address of the Git repository"),
     N_("write one package, such as numpy or numpy==2.1; options are not taken"),
     N_("write one package, such as numpy or numpy==2.1"),

@@ -395,7 +395,8 @@ class OneImage:
 
 def _one(session: Session, slug: str, person: Person) -> OneImage:
     found = images_api.visible(session, slug, person)
-    return OneImage(found, builds.of_image(session, found.id), images.used_by(session, found.id))
+    uses = images_api.uses(session, found, person)
+    return OneImage(found, builds.of_image(session, found.id), uses)
 
 
 class Page(ImagesPage):
@@ -532,7 +533,11 @@ def _one_build(session: Session, slug: str, number: int, person: Person, wanted:
         found=found,
         build=build,
         position=builds.position(session, build) if queued else 0,
-        uses=[use for use in images.used_by(session, found.id) if use.reference == build.reference]
+        uses=[
+            use
+            for use in images_api.uses(session, found, person)
+            if use.reference == build.reference
+        ]
         if done
         else [],
         environments=_environments_to_use_it(session, person) if done else [],
