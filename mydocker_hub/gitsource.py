@@ -104,9 +104,10 @@ async def _address(repository: str, host: str, port: int, private: bool) -> str:
     if not _HOST.fullmatch(host):
         raise _unavailable(repository, N_("there is no such host"))
     try:
-        found = await asyncio.wait_for(
-            asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM), 10
-        )
+        async with asyncio.timeout(10):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )
     except (OSError, TimeoutError, UnicodeError):
         raise _unavailable(repository, N_("there is no such host")) from None
     for *_, place in found:

@@ -110,7 +110,7 @@ def _title(text: Text) -> Text:
     for language in LANGUAGES:
         title = text.in_(language)
         if not title.strip() or len(title) > 120 or "\n" in title:
-            raise ValueError("a title is one line of 1 to 120 characters, in each language")
+            raise ValueError("write a title: one line, 120 characters at most")
     return text
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Self
@@ -220,6 +221,20 @@ TRANSITIONS: Mapping[BuildState, frozenset[BuildState]] = MappingProxyType(
 """Where a build may go from each state."""
 
 UNFINISHED = frozenset({BuildState.QUEUED, BuildState.BUILDING, BuildState.PUSHING})
+
+
+def in_turn(queued: Sequence[tuple[int, str]], building: Collection[str]) -> list[int]:
+    """The order of a queue in which people take turns: whoever asks for ten waits for the others.
+
+    `queued` are builds with who asked for each, the oldest first; `building` who has one under
+    way, once for each of theirs.
+    """
+    turns = Counter(building)
+    ranked = []
+    for build_id, person in queued:
+        ranked.append((turns[person], build_id))
+        turns[person] += 1
+    return [build_id for _, build_id in sorted(ranked)]
 
 
 # --- any image -----------------------------------------------------------------------------------

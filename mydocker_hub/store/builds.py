@@ -11,7 +11,7 @@ from sqlalchemy import Update, func, select, update
 from sqlalchemy.orm import Session
 
 from ..domain.errors import Conflict, NotFound
-from ..domain.images import TRANSITIONS, UNFINISHED, BuildState, ContextFile, Recipe
+from ..domain.images import TRANSITIONS, UNFINISHED, BuildState, ContextFile, Recipe, in_turn
 from .editing import audit
 from .tables import BuildLogRow, BuildRow, EnvironmentRow, ImageRow
 
@@ -129,12 +129,19 @@ def of_image(session: Session, image_id: int, limit: int = 50) -> list[Build]:
 
 def position(session: Session, build: Build) -> int:
     """How many builds are before this one in the queue: 0 is next."""
-    query = select(func.count()).where(
-        BuildRow.state == BuildState.QUEUED,
-        BuildRow.cancel_asked.is_(False),
-        BuildRow.id < build.id,
-    )
-    return session.scalar(query) or 0
+    queue = _queue(session)
+    return queue.index(build.id) if build.id in queue else 0
+
+
+def _queue(session: Session) -> list[int]:
+    """The waiting builds, the next one first."""
+    queued = session.execute(
+        select(BuildRow.id, BuildRow.made_by)
+        .where(BuildRow.state == BuildState.QUEUED, BuildRow.cancel_asked.is_(False))
+        .order_by(BuildRow.id)
+    ).all()
+    building = session.scalars(select(BuildRow.made_by).where(BuildRow.state.in_(_AT_WORK))).all()
+    return in_turn([(row.id, row.made_by) for row in queued], building)
 
 
 def cancel(session: Session, build_id: int, actor: str, now: datetime) -> Build:
@@ -177,17 +184,11 @@ def log(session: Session, build_id: int, after: int = -1) -> list[tuple[int, str
 
 
 def claim(session: Session, now: datetime) -> Build | None:
-    """Take the next build from the queue; None where there is none.
+    """Take the next build from the queue, in which people take turns; None where there is none.
 
     Two builders never get the same one: who changes its state has it.
     """
-    query = (
-        select(BuildRow.id)
-        .where(BuildRow.state == BuildState.QUEUED)
-        .order_by(BuildRow.id)
-        .limit(5)
-    )
-    for build_id in session.scalars(query).all():
+    for build_id in _queue(session)[:5]:
         if move(session, build_id, BuildState.BUILDING, now):
             return get(session, build_id)
     return None

@@ -358,13 +358,30 @@ def invited(person: Person) -> Any:
     )
     kind, value = AudienceRow.kind, AudienceRow.value
     named = [
-        and_(kind == "person", value == person.name),
+        and_(kind == "person", or_(value == person.name, value.in_(_names(person)))),
         and_(kind == "course", value.in_(courses)),
         and_(kind == "institution", value.in_(institutions)),
     ]
     if person.may_create:
         named.append(kind == "teachers")
     return exists().where(AudienceRow.environment_id == EnvironmentRow.id, or_(*named))
+
+
+def _names(person: Person) -> Any:
+    """The names of a person's account and of those that were joined to it, as a subquery.
+
+    Asked at each reading, so that nothing is to be undone where accounts are separated again.
+    """
+    account = (
+        select(PersonRow.id, PersonRow.name)
+        .where(PersonRow.name == person.name)
+        .cte(recursive=True)
+    )
+    joined = select(PersonRow.id, PersonRow.name).join(
+        account, PersonRow.joined_to_id == account.c.id
+    )
+    names = account.union(joined)
+    return select(names.c.name).scalar_subquery()
 
 
 def visible(person: Person) -> Any:

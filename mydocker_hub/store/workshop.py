@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,7 @@ from . import editing, people, reading
 from .editing import audit
 from .reading import Found, Page, normalise
 from .tables import (
+    BuildRow,
     CourseMemberRow,
     CourseRow,
     EnrolmentRow,
@@ -31,6 +33,8 @@ from .tables import (
     EnvironmentSecretRow,
     EnvironmentVersionRow,
     IdentityRow,
+    ImageRightRow,
+    ImageRow,
     JoinLinkRow,
     PersonRow,
     PlatformRow,
@@ -105,12 +109,16 @@ class Participant:
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks for an environment; open while `answered_at` is empty."""
+    """What somebody asks for an environment; open while `answered_at` is empty.
+
+    `version` is the environment's present one: who accepts says which they have seen.
+    """
 
     id: int
     kind: RequestKind
     slug: str
     title: Text
+    version: int
     person: str
     display_name: str
     message: str
@@ -297,7 +305,10 @@ def version(session: Session, environment_id: int, number: int) -> Environment:
     row = session.get(EnvironmentVersionRow, (environment_id, number))
     if row is None:
         raise NotFound()
-    return Environment.model_validate(row.definition)
+    try:
+        return Environment.model_validate(row.definition)
+    except ValidationError:
+        raise NotFound() from None
 
 
 def restored(session: Session, found: Found, number: int) -> Environment:
@@ -410,12 +421,16 @@ def _put_right(
 
 def _somebody_else_owns(session: Session, environment: EnvironmentRow, person: PersonRow) -> None:
     # Whoever changes owners holds the environment's row, so that two do not both leave at once.
+    # An account that is closed keeps its rights, and nobody comes in by it.
     other = session.scalar(
         select(RightRow.person_id)
+        .join(PersonRow, PersonRow.id == RightRow.person_id)
         .where(
             RightRow.environment_id == environment.id,
             RightRow.level == Right.OWN,
             RightRow.person_id != person.id,
+            PersonRow.joined_to_id.is_(None),
+            PersonRow.blocked_at.is_(None),
         )
         .limit(1)
     )
@@ -551,13 +566,15 @@ def answer(
     accepted: bool,
     text: str,
     right: Right | None,
+    expected_version: int | None,
     now: datetime,
 ) -> None:
     """Answer a request: an accepted one is done at once.
 
     `access` gives `right` (to view, if none), and never less than the person has already;
-    `publish` puts the environment into the public catalogue. Raises `NotFound`, and `Conflict`
-    for what has been answered already.
+    `publish` puts the environment into the public catalogue as it was in `expected_version`, the
+    one that was looked at. Raises `NotFound`, and `Conflict` for what has been answered already,
+    or was changed since.
     """
     row = session.scalar(select(RequestRow).where(RequestRow.id == request_id).with_for_update())
     if row is None:
@@ -571,14 +588,18 @@ def answer(
     session.flush()
     if accepted and row.kind == "access":
         asker = session.get_one(PersonRow, row.person_id)
-        held = session.get(RightRow, (row.person_id, row.environment_id))
+        while asker.joined_to_id is not None:  # since they asked
+            asker = session.get_one(PersonRow, asker.joined_to_id)
+        held = session.get(RightRow, (asker.id, row.environment_id))
         wanted = right or Right.VIEW
         if held is None or _ORDER.index(Right(held.level)) < _ORDER.index(wanted):
             _put_right(session, editing.locked(session, slug), asker, wanted, actor, now)
     elif accepted:
+        if expected_version is None:
+            raise Conflict("precondition-needed")
         found = reading.find(session, slug, actor)
         public = found.environment.model_copy(update={"public": True})
-        editing.update_environment(session, public, actor, found.version, now)
+        editing.update_environment(session, public, actor, expected_version, now)
 
 
 def request(session: Session, request_id: int) -> Request:
@@ -625,6 +646,7 @@ def _requests() -> Select[Any]:
             RequestRow,
             EnvironmentRow.slug,
             EnvironmentRow.definition["title"].label("title"),
+            EnvironmentRow.version,
             PersonRow.name,
             PersonRow.display_name,
         )
@@ -640,6 +662,7 @@ def _request(found: Any) -> Request:
         kind="publish" if row.kind == "publish" else "access",
         slug=found.slug,
         title=Text.model_validate(found.title),
+        version=found.version,
         person=found.name,
         display_name=found.display_name,
         message=row.message,
@@ -651,7 +674,39 @@ def _request(found: Any) -> Request:
     )
 
 
-# --- whom an audience may name -------------------------------------------------------------------
+# --- what a definition may name ------------------------------------------------------------------
+
+
+def hides_image(session: Session, person: Person, reference: str) -> bool:
+    """Whether a reference names an image that is made here and that this person may not see.
+
+    However it is written: with another tag, with a digest, by another name of the registry.
+    """
+    name = _repository(reference)
+    image = session.execute(
+        select(ImageRow.id, ImageRow.public).where(ImageRow.slug == name.rpartition("/")[2])
+    ).first()
+    if image is None or image.public or person.is_admin:
+        return False
+    built = session.scalars(
+        select(BuildRow.reference).where(BuildRow.image_id == image.id, BuildRow.reference != "")
+    )
+    if all(_repository(one) != name for one in built):
+        return False
+    given = exists().where(
+        ImageRightRow.image_id == image.id,
+        ImageRightRow.person_id == PersonRow.id,
+        PersonRow.name == person.name,
+    )
+    return not session.scalar(select(given))
+
+
+def _repository(reference: str) -> str:
+    """What a reference names, without the registry's host, a tag and a digest."""
+    folder, slash, last = reference.partition("@")[0].rpartition("/")
+    path = folder + slash + last.partition(":")[0]
+    host, slash, rest = path.partition("/")
+    return rest if slash and ("." in host or ":" in host or host == "localhost") else path
 
 
 def unknown_people(session: Session, names: Iterable[str]) -> list[str]:

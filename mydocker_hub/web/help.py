@@ -1,8 +1,8 @@
-"""What fields of an environment are called, what they mean, and their values in words.
+"""What fields of the workshop are called, what they mean, and their values in words.
 
-The text is the teachers' reference, `docs/teachers/fields.en.md` and `fields.fr.md`: a heading for
-each field, its path in code at the end, and what follows up to the next heading. The form shows
-the same beside the field.
+The text is the teachers' reference, `docs/teachers/fields.en.md` (environments) and
+`image-fields.en.md`, and the same in French: a heading for each field, its path in code at the end,
+and what follows up to the next heading. The forms show the same beside the field.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..domain.errors import N_
 from ..share import help_path
 from .i18n import Translator
 
+_PAGES = ("fields", "image-fields")
 _HEADING = re.compile(r"#{2,3} (?P<label>.+?)(?: \(`(?P<path>[a-z_.*]+)`\))?")
 _DURATION = TypeAdapter(Duration)
 _INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\*([^*]+)\*")
@@ -40,7 +41,13 @@ class Help:
 @lru_cache(maxsize=4)
 def helps(language: str) -> Mapping[str, Help]:
     """All fields of a language by their path, `interfaces.*.port`; read once."""
-    text = (help_path() / f"fields.{language}.md").read_text(encoding="utf-8")
+    found: dict[str, Help] = {}
+    for page in _PAGES:
+        found |= _read((help_path() / f"{page}.{language}.md").read_text(encoding="utf-8"))
+    return MappingProxyType(found)
+
+
+def _read(text: str) -> dict[str, Help]:
     found: dict[str, Help] = {}
     path, label, lines = "", "", list[str]()
     for line in [*text.splitlines(), "## "]:
@@ -52,7 +59,7 @@ def helps(language: str) -> Mapping[str, Help]:
             found[path] = Help(_typeset(label), _html(lines))
         path, label = (match["path"] or "", match["label"]) if match else ("", "")
         lines = []
-    return MappingProxyType(found)
+    return found
 
 
 def _html(lines: list[str]) -> Markup:
@@ -152,8 +159,9 @@ def _mapping(path: str, value: Mapping[str, Any], translator: Translator) -> str
         return translator.text(value)
     named = [value[name] for name in ("title", "name", "repository") if value.get(name)]
     first = field_value("", named[0], translator) if named else ""
+    colon = translator.gettext(": ")
     rest = [
-        f"{_inner_label(path, name, translator)} {field_value('', item, translator)}"
+        f"{_inner_label(path, name, translator)}{colon}{_inner_value(name, item, translator)}"
         for name, item in value.items()
         if item not in (None, "", [], {}) and not (named and item is named[0])
     ]
@@ -168,7 +176,12 @@ def _inner_label(path: str, name: str, translator: Translator) -> str:
     found = next(
         (fields[one] for one in (f"{path}.*.{name}", f"{path}.{name}") if one in fields), None
     )
-    return f"{found.label.lower()}:" if found else f"{name}:"
+    return found.label.lower() if found else name
+
+
+def _inner_value(name: str, value: Any, translator: Translator) -> str:
+    """A part of an item in words; a port is a name made of digits, not a quantity."""
+    return str(value) if name == "port" else field_value("", value, translator)
 
 
 def _duration(text: str) -> timedelta:

@@ -45,7 +45,10 @@ def problem(error: MydockerError, translator: Translator) -> Problem:
         detail=translator.error(error),
         code=error.code,
         params={key: plain(value) for key, value in error.params.items()},
-        errors=[FieldProblem(field=field, message=message) for field, message in problems],
+        errors=[
+            FieldProblem(field=field, message=translator.known(message))
+            for field, message in problems
+        ],
     )
 
 

@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..domain.people import Person, roles_of
 from ..httpclient import bears
 from . import i18n
 from .frames import policy
+from .help import help_for
 from .operations import OCTETS, PATH_LIMITS, PATH_PATTERNS, Answer, Awaited, Call, Operation
 from .problems import CONTENT_TYPE, as_error, phrase, problem
 
@@ -201,6 +203,7 @@ class PageHandler(ServiceHandler):
         self.write(
             environment.get_template(template).render(
                 tr=translator,
+                help_for=partial(help_for, translator=translator),
                 _=translator.gettext,
                 gettext=translator.gettext,
                 ngettext=translator.ngettext,

@@ -57,6 +57,19 @@ write_build_settings() {
   MYDOCKER_BUILD_CA=$ca machine npm-settings >"$folder/npmrc"
 }
 
+# The network of teachers' builds: Docker's own, from where this machine's own services are not
+# reached; this machine's only where that has no way out.
+choose_build_network() {
+  if [ -z "${MYDOCKER_BUILD_NETWORK+set}" ]; then
+    MYDOCKER_BUILD_NETWORK=
+    if ! machine way-out "$SAMPLE_IMAGE" 2>/dev/null; then
+      warn "Docker's network has no way to the package index here: teachers' builds run on this machine's network, and reach what listens on it."
+      MYDOCKER_BUILD_NETWORK=host
+    fi
+  fi
+  export MYDOCKER_BUILD_NETWORK
+}
+
 # build_image TAG DIR BASE SUM: with the build settings shown to the build as secrets: they
 # reach no layer. SUM stays on the image, to tell later whether its source has changed.
 build_image() {

@@ -165,6 +165,26 @@ def wait_http(url: str, seconds: str, pid: str) -> int:
     return 1
 
 
+def way_out(image: str) -> int:
+    """Whether containers of an image, which has Python, reach the package index by themselves."""
+    import subprocess
+    from urllib.parse import urlsplit
+
+    url = "https://pypi.org/simple/"
+    for name in ("index-url", "proxy"):  # a proxy is what has to be reached then
+        asked = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
+        answer = subprocess.run(asked, capture_output=True, text=True)
+        environ = os.environ.get(f"PIP_{name.upper().replace('-', '_')}", "")
+        url = environ or answer.stdout.strip() or url
+    place = urlsplit(url if "://" in url else f"//{url}")
+    port = place.port or (80 if place.scheme == "http" else 443)
+    code = f"import socket; socket.create_connection(({place.hostname!r}, {port}), 5)"
+    _client(30).containers.run(
+        image, ["-c", code], entrypoint=["python3"], network_mode="bridge", remove=True
+    )
+    return 0
+
+
 def pip_settings() -> int:
     """The machine's pip settings as a pip.conf that also holds inside an image build.
 
@@ -249,6 +269,7 @@ def main(arguments: list[str]) -> int:
         "port-free": port_free,
         "listener": listener,
         "wait-http": wait_http,
+        "way-out": way_out,
         "pip-settings": pip_settings,
         "npm-settings": npm_settings,
     }

@@ -324,7 +324,7 @@ def test_bad_values_are_refused_where_they_are(field, value):
 def test_bad_titles(title):
     for value in (title, {"fr": title, "en": "A"}, {"fr": "A", "en": title}):
         assert refusal(environment, title=value) == [
-            "title: a title is one line of 1 to 120 characters, in each language"
+            "title: write a title: one line, 120 characters at most"
         ]
 
 

@@ -336,6 +336,23 @@ async def test_two_builders(workshop: Workshop, tiny_image: str) -> None:
             assert workshop.log(build).count("load build definition") == 1
 
 
+async def test_it_ends_at_every_moment(workshop: Workshop) -> None:
+    """Being woken and being told to end at once: the end counts."""
+    for moment in range(4):
+        worker = Worker(workshop.settings, workshop.database)
+        task = asyncio.create_task(worker.run())
+        while not worker._awake._waiters:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        worker.wake()
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=3)
+        ended = task.done()
+        task.cancel()
+        assert ended, moment
+
+
 def start_process(settings: Settings) -> subprocess.Popen[bytes]:
     """The builder as the hub runs it, kept alive."""
     environ = {

@@ -447,6 +447,9 @@ def test_a_build_is_used_and_its_image_stays_then(
     problem(bob.post(f"/images/{image}/builds/1/use", wanted), 412, "changed-meanwhile")
     uses = bob.get(f"/images/{image}/uses").json()["items"]
     assert [(use["environment"], use["reference"]) for use in uses] == [(sent["slug"], reference)]
+    bob.put(f"/images/{image}/public", {"public": True})
+    # dora may see the image, and not who uses it where she may not see that
+    assert dora.get(f"/images/{image}/uses").json()["items"] == []
 
     refused = problem(bob.delete(f"/images/{image}", '"1"'), 409, "still-used")
     assert refused["params"]["environments"] == sent["slug"]

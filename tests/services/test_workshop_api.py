@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from mydocker_hub.domain.images import BuildState
+from mydocker_hub.store import builds
 from tests.hub import RunningHub, Visitor
 
 from .conftest import Asker, definition, person, problem
+from .lti import in_database
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,6 +195,42 @@ def test_content_of_a_public_environment(bob: Asker, carol: Asker, public: str) 
     assert carol.put(public, sent, '"1"').status_code == 200
 
 
+def test_the_image_of_a_colleague(
+    hub: RunningHub, bob: Asker, carol: Asker, private, shared: str
+) -> None:
+    """It may hold what is nobody else's business: to name it is not enough."""
+    slug, etag = private
+    path, image = f"/environments/{slug}", f"i-{slug}"[:30]
+    recipe = {"title": "Solutions", "base": "example.org/base:1"}
+    assert carol.post("/images", {"slug": image, "recipe": recipe}).status_code == 201
+    assert carol.post(f"/images/{image}/builds").status_code == 201
+    reference = f"mydocker-built/hub/{image}:1"
+
+    def finish(session) -> None:
+        build = builds.claim(session, NOW)
+        builds.move(session, build.id, BuildState.PUSHING, NOW)
+        builds.move(session, build.id, BuildState.DONE, NOW, reference=reference)
+
+    in_database(hub, finish)
+    for sent in (
+        definition(slug, image=reference),
+        definition(slug, image=f"docker.io/{reference}"),
+    ):
+        assert fields(problem(bob.put(path, sent, etag), 422, "invalid")) == ["image"]
+        assert fields(
+            problem(bob.post("/environments", definition(image=reference)), 422, "invalid")
+        )
+    # what a colleague chose stays when somebody else changes the rest
+    theirs = shared.rsplit("/", 1)[1]
+    assert carol.put(shared, definition(theirs, image=reference), '"1"').status_code == 200
+    carol.put(f"{shared}/rights/bob", {"right": "edit"})
+    changed = definition(theirs, image=reference, title="Better")
+    assert bob.put(shared, changed, '"2"').status_code == 200
+    # and once it is shared
+    carol.put(f"/images/{image}/rights/bob", {"right": "view"})
+    assert bob.put(path, definition(slug, image=reference), etag).status_code == 200
+
+
 def test_an_audience_of_strangers(bob: Asker, carol: Asker, the_hub: Asker, private) -> None:
     slug, etag = private
     path = f"/environments/{slug}"
@@ -263,8 +305,72 @@ def test_proposing_for_the_public_catalogue(
     # its owner, and not theirs to answer
     problem(bob.post(f"/requests/{number}", {"accepted": True}), 404, "not-found")
     problem(alice.get(path), 404, "environment-unknown")
-    assert carol.post(f"/requests/{number}", {"accepted": True}).status_code == 204
+    (seen,) = [one for one in carol.get("/requests").json()["to_answer"] if one["id"] == number]
+    accepted = {"accepted": True, "expected_version": seen["version"]}
+    # changed while it was looked at
+    assert bob.put(path, definition(slug, image="evil.example/x"), '"1"').status_code == 200
+    problem(carol.post(f"/requests/{number}", {"accepted": True}), 428, "precondition-needed")
+    problem(carol.post(f"/requests/{number}", accepted), 412, "changed-meanwhile")
+    problem(alice.get(path), 404, "environment-unknown")
+    again = {**accepted, "expected_version": 2}
+    assert carol.post(f"/requests/{number}", again).status_code == 204
     assert alice.get(path).json()["public"]
+
+
+def test_what_everybody_used_is_not_given_another_image(
+    bob: Asker, carol: Asker, alice: Asker, the_hub: Asker, private
+) -> None:
+    """Whoever used it goes on starting it: taking it out first is no way around."""
+    slug, etag = private
+    path = f"/environments/{slug}"
+    etag = carol.put(path, definition(slug, public=True), etag).headers["ETag"]
+    body = {
+        "person": person("alice"),
+        "environment": slug,
+        "server": slug,
+        "base_url": f"/user/alice/{slug}/",
+    }
+    assert the_hub.post("/launches", body).status_code == 200
+    for sent in (definition(slug), definition(slug, image="evil.example/x")):
+        details = problem(bob.put(path, sent, etag), 422, "invalid")
+        assert fields(details) == ["public"]
+    plan = the_hub.post("/launches", body).json()
+    assert plan["image"] == definition()["image"]
+    # its owner may close it, and an administrator take it out
+    closed = definition(slug, public=True, status="archived")
+    etag = bob.put(path, closed, etag).headers["ETag"]
+    assert carol.put(path, definition(slug), etag).status_code == 200
+
+
+def test_who_is_no_teacher_any_more_reads_no_definition(
+    bob: Asker, alice: Asker, the_hub: Asker, private
+) -> None:
+    slug, _ = private
+    path = f"/environments/{slug}"
+    key = bob.post(f"{path}/join-links", {}).json()["key"]
+    the_hub.post(f"/join-links/{key}/join", {"person": person("alice")})
+    assert bob.put(f"{path}/rights/alice", {"right": "edit"}).status_code == 204
+    seen = alice.get(path).json()
+    assert (seen["definition"], seen["origin"], seen["may_edit"]) == (None, None, False)
+
+
+def test_more_packages_are_for_who_may_copy(bob: Asker, carol: Asker, shared: str) -> None:
+    """An invitation lets in; the recipe of the new image would tell what is started, and how."""
+    slug = shared.rsplit("/", 1)[1]
+    invited = definition(slug, command="sh -c 'echo COMMAND'", audience={"people": ["bob"]})
+    assert carol.put(shared, invited, '"1"').status_code == 200
+    assert bob.get(shared).json()["definition"] is None
+    asked = {"slug": f"i-{slug}"[:30], "packages": ["numpy"]}
+    problem(bob.post(f"{shared}/packages", asked), 403, "not-allowed")
+    carol.put(f"{shared}/rights/bob", {"right": "view"})
+    assert bob.post(f"{shared}/packages", asked).status_code == 201
+
+
+def test_a_copy_has_an_address(bob: Asker, public: str) -> None:
+    for slug in ("new", "preview"):
+        sent = {"slug": slug, "title": "Unreachable"}
+        details = problem(bob.post(f"{public}/duplicate", sent), 422, "invalid")
+        assert fields(details) == ["slug"]
 
 
 # --- secrets -------------------------------------------------------------------------------------

@@ -248,8 +248,8 @@ def test_rows_come_and_go_without_scripts(bob_here: Visitor, made: str) -> None:
 # --- what is wrong ----------------------------------------------------------------------------
 
 WRONG = [
-    ({"title.fr": "", "title.en": ""}, "f-title-fr", "a title is one line"),
-    ({"title.en": "x" * 121}, "f-title-en", "a title is one line"),
+    ({"title.fr": "", "title.en": ""}, "f-title-fr", "write a title: one line"),
+    ({"title.en": "x" * 121}, "f-title-en", "write a title: one line"),
     ({"icon": "<b>"}, "f-icon", "an icon is one emoji"),
     ({"tags": "Python, été"}, "f-tags", "été: write lower case letters"),
     ({"image": "No Image"}, "f-image", "this is not an image reference"),

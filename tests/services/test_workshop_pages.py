@@ -262,7 +262,12 @@ class TestPages:
         assert answer.status_code == 422
         post(carol, f"{WORKSHOP}/{slug}", action="publish", version="1")
         assert api(bob, "GET", f"/environments/{slug}").json()["public"] is True
-        post(bob, f"{WORKSHOP}/{slug}", action="withdraw", version="2")
+        # who used it meanwhile goes on starting it: what runs then is not its owner's to change
+        assert 'id="withdraw"' not in bob.get(f"{WORKSHOP}/{slug}").text
+        answer = post(bob, f"{WORKSHOP}/{slug}", action="withdraw", version="2")
+        assert answer.status_code == 422
+        assert 'id="withdraw"' in carol.get(f"{WORKSHOP}/{slug}").text
+        post(carol, f"{WORKSHOP}/{slug}", action="withdraw", version="2")
         assert api(bob, "GET", f"/environments/{slug}").json()["public"] is False
 
     def test_a_restored_version_does_not_slip_into_the_public_catalogue(
@@ -469,7 +474,19 @@ class TestPages:
         page = carol.get(requests_page).text
         part = page[: page.index("Good for all")]
         number = re.findall(r'data-request="(\d+)"', part)[-1]
-        post(carol, requests_page, id=number, decision="accept", text="")
+        part = carol.get(requests_page).text.split(f'data-request="{number}"')[1]
+        seen = re.search(r'name="version" value="(\d+)"', part)
+        assert seen
+        assert seen[1] == "1"
+        first = api(bob, "GET", f"/environments/{slug}").json()["definition"]
+        api(bob, "PUT", f"/environments/{slug}", {**first, "command": "sleep 7"}, etag='"1"')
+        fields = {"id": number, "decision": "accept", "text": "Welcome"}
+        refused = post(carol, requests_page, version="1", **fields)
+        assert refused.status_code == 412
+        assert "Somebody changed this" in text_of(refused)
+        assert ">Welcome</textarea>" in refused.text
+        assert api(bob, "GET", f"/environments/{slug}").json()["public"] is False
+        post(carol, requests_page, version="2", **fields)
         assert api(bob, "GET", f"/environments/{slug}").json()["public"] is True
 
     def test_forms_of_other_sites_do_nothing(self, bob: Visitor) -> None:

@@ -25,12 +25,12 @@ def ask(database: Database):
     """Ask for a build of an image, which is made where it is not there."""
     made: dict[str, int] = {}
 
-    def ask(slug: str = "numbers", **later: timedelta) -> Build:
+    def ask(slug: str = "numbers", made_by: str = "bob", **later: timedelta) -> Build:
         if slug not in made:
             image = database.write_now(images.create, slug, RECIPE, BOB, NOW)
             made[slug] = image.id
         now = NOW + timedelta(**later)
-        return database.write_now(builds.ask, made[slug], RECIPE, (FILE,), "bob", now)
+        return database.write_now(builds.ask, made[slug], RECIPE, (FILE,), made_by, now)
 
     return ask
 
@@ -103,6 +103,17 @@ def test_the_queue(database: Database, ask) -> None:
     assert database.read_now(builds.position, c) == 0
     assert claim(database).id == c.id
     assert database.write_now(builds.claim, NOW) is None
+
+
+def test_people_take_turns(database: Database, ask) -> None:
+    mine = [ask(f"b{number}") for number in range(3)]
+    other = ask("c1", made_by="carol")
+    places = [database.read_now(builds.position, build) for build in (*mine, other)]
+    assert places == [0, 2, 3, 1]
+    assert claim(database).id == mine[0].id
+    assert database.read_now(builds.position, other) == 0  # bob has one under way
+    assert claim(database).id == other.id
+    assert [claim(database).id, claim(database).id] == [mine[1].id, mine[2].id]
 
 
 def test_two_builders_never_have_the_same(database: Database, ask) -> None:

@@ -15,9 +15,16 @@ from mydocker_hub.domain.environment import Status
 from mydocker_hub.domain.errors import NotFound
 from mydocker_hub.domain.people import Person, Role
 from mydocker_hub.store import activity, editing, reading
-from mydocker_hub.store.tables import EnrolmentRow, RightRow
+from mydocker_hub.store.tables import (
+    CourseMemberRow,
+    CourseRow,
+    EnrolmentRow,
+    IdentityRow,
+    RightRow,
+)
 
-from .conftest import ALICE, BOB, CAROL, LATER, NOW, ZOE, make
+from .conftest import ALICE, BOB, CAROL, DAN, LATER, NOW, ZOE, make
+from .test_platforms import create, moodle
 
 
 def slugs(database, person=ALICE, **query) -> list[str]:
@@ -74,6 +81,123 @@ def test_sql_agrees_with_the_table_of_rights(database) -> None:
         assert startable <= choices <= visible
         seen.add((len(visible), len(startable)))
     assert len(seen) == 3  # strangers, people with a standing, administrators
+
+
+AUDIENCES = {
+    "nobody": {},
+    "person": {"people": ["alice"]},
+    "other-person": {"people": ["alic", "ALICE", "zoé@université.fr"]},
+    "course": {"courses": [1]},
+    "other-course": {"courses": [11]},
+    "institution": {"institutions": ["univ-a.fr"]},
+    "other-institution": {"institutions": ["univ-b.fr", "a.fr", "sub.univ-a.fr"]},
+    "teachers": {"teachers": True},
+}
+
+
+@pytest.fixture
+def audiences(database):
+    """Each kind of audience, in each state, open to all and not; Alice is in one of each kind."""
+    standings = list(itertools.product(AUDIENCES.items(), Status, (True, False)))
+    platform = create(database, moodle()).platform.id
+
+    def build(session: Session) -> dict[str, tuple[str, Status, bool]]:
+        alice = editing.person_row(session, ALICE, NOW)
+        session.flush()
+        session.add(
+            IdentityRow(
+                person_id=alice.id,
+                first_person_id=alice.id,
+                door="cas",
+                provider="p",
+                issuer="i",
+                subject="s",
+                institution="Univ-A.fr",
+                claimed_role="student",
+                claimed_since=NOW,
+                created_at=NOW,
+                signed_in_at=NOW,
+            )
+        )
+        for course in (1, 11):
+            row = CourseRow(id=course, platform_id=platform, context=str(course), updated_at=NOW)
+            session.add(row)
+        session.flush()
+        session.add(
+            CourseMemberRow(course_id=1, person_id=alice.id, role="student", launched_at=NOW)
+        )
+        made = {}
+        for number, ((name, audience), status, public) in enumerate(standings):
+            environment = make(f"e{number}", status=status, public=public, audience=audience)
+            editing.create_environment(session, environment, BOB, NOW)
+            made[f"e{number}"] = (name, status, public)
+        return made
+
+    return database.write_now(build)
+
+
+@pytest.mark.parametrize(
+    ("person", "named"),
+    [
+        (ALICE, {"person", "course", "institution"}),
+        (
+            ALICE.model_copy(update={"roles": frozenset({Role.TEACHER})}),
+            {"person", "course", "institution", "teachers"},
+        ),
+        (ZOE, {"other-person"}),
+        (DAN, {"teachers"}),
+        (CAROL, {"teachers"}),
+        (Person(name="unknown"), set()),
+    ],
+    ids=lambda value: value.name if isinstance(value, Person) else "",
+)
+def test_the_catalogue_holds_what_an_audience_names(database, audiences, person, named) -> None:
+    """What is ready and public, or names this person; no more than they may see and start."""
+    expected = {
+        slug
+        for slug, (name, status, public) in audiences.items()
+        if status is Status.READY and (public or name in named)
+    }
+    page = database.read_now(reading.search, person, open_only=True, limit=1000)
+    assert {item.environment.slug for item in page.items} == expected
+    assert page.total == len(expected)
+    for item in page.items:
+        assert may_see(person, item.environment, item.standing).allowed
+        assert may_start(person, item.environment, item.standing).allowed
+    # and one by one: what is ready and may be seen, by whom nothing else was given
+    if not person.is_admin:
+        seen = set()
+        for slug in audiences:
+            found = database.read_now(reading.find, slug, person)
+            assert found.standing.invited == (audiences[slug][0] in named)
+            if may_see(person, found.environment, found.standing).allowed:
+                seen.add(slug)
+        assert {slug for slug in seen if audiences[slug][1] is Status.READY} == expected
+        listed = database.read_now(reading.search, person, limit=1000)
+        assert {item.environment.slug for item in listed.items} == seen
+
+
+def test_an_audience_follows_its_person_into_another_account(database, add) -> None:
+    """Who is named as one account is found as the one that it was joined to; and back again."""
+    add("lab", audience={"people": ["zoe-old"]})
+
+    def accounts(session: Session, *joined: tuple[str, str | None]) -> None:
+        rows = {
+            name: editing.person_row(session, Person(name=name), NOW)
+            for name in ("zoe-old", "zoe-middle", "alice", "other")
+        }
+        session.flush()
+        for name, to in joined:
+            rows[name].joined_to_id = rows[to].id if to else None
+
+    database.write_now(accounts)
+    assert slugs(database, ALICE, open_only=True) == []
+    database.write_now(accounts, ("zoe-old", "zoe-middle"), ("zoe-middle", "alice"))
+    assert slugs(database, ALICE, open_only=True) == slugs(database, ALICE) == ["lab"]
+    assert database.read_now(reading.find, "lab", ALICE).standing.invited
+    assert slugs(database, Person(name="other")) == []
+    database.write_now(accounts, ("zoe-old", None), ("zoe-middle", None))
+    assert slugs(database, ALICE) == []
 
 
 def test_find_says_how_one_stands(database, add) -> None:

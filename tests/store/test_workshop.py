@@ -11,14 +11,17 @@ from sqlalchemy import select
 from mydocker_hub.domain.access import Right
 from mydocker_hub.domain.environment import Audience, Status, Text
 from mydocker_hub.domain.errors import Conflict, Invalid, MydockerError, NotFound, Refused
+from mydocker_hub.domain.images import BuildState, Recipe
 from mydocker_hub.identity.claims import Course, CourseRole
 from mydocker_hub.seal import Seal
-from mydocker_hub.store import activity, courses, editing, people, reading, workshop
+from mydocker_hub.store import activity, courses, editing, images, people, reading, workshop
 from mydocker_hub.store.database import Database
 from mydocker_hub.store.tables import (
     AuditRow,
+    BuildRow,
     EnrolmentRow,
     EnvironmentSecretRow,
+    EnvironmentVersionRow,
     IdentityRow,
     PersonRow,
 )
@@ -228,6 +231,73 @@ def test_history_and_restore(database: Database, add) -> None:
             database.write_now(workshop.restore, "lab", CAROL, missing, 4, LATER)
 
 
+def test_a_version_that_this_release_cannot_read(database: Database, add) -> None:
+    number = add().id
+    database.write_now(editing.update_environment, make(title="Second"), CAROL, 1, LATER)
+
+    def spoil(session):
+        session.get(EnvironmentVersionRow, (number, 1)).definition = {"slug": "lab"}
+
+    database.write_now(spoil)
+    with pytest.raises(NotFound):
+        database.read_now(workshop.version, number, 1)
+    with pytest.raises(NotFound):
+        database.write_now(workshop.restore, "lab", CAROL, 1, 2, LATER)
+
+
+# --- images of colleagues ------------------------------------------------------------------------
+
+BUILT = "registry.example.org:5000/mydocker/stats"
+
+
+@pytest.mark.parametrize(
+    ("reference", "hidden"),
+    [
+        (f"{BUILT}:1@sha256:{'a' * 64}", True),
+        (f"{BUILT}:1", True),
+        (f"{BUILT}:7", True),
+        (BUILT, True),
+        (f"{BUILT}@sha256:{'b' * 64}", True),
+        # by another name of the registry
+        ("registry.example.org/mydocker/stats:1", True),
+        ("10.0.0.7:5000/mydocker/stats:1", True),
+        ("localhost/mydocker/stats:1", True),
+        ("mydocker-built/hub/stats:1", True),
+        ("docker.io/mydocker-built/hub/stats:1", True),
+        # others, which are called so as well
+        ("quay.io/jupyter/stats:1", False),
+        ("stats", False),
+        ("registry.example.org:5000/mydocker/other:1", False),
+    ],
+)
+def test_images_of_colleagues(database: Database, reference: str, hidden: bool) -> None:
+    recipe = Recipe.model_validate({"title": "Stats", "base": "example.org/base:1"})
+    database.write_now(images.create, "stats", recipe, BOB, NOW)
+    database.write_now(images.create, "other", recipe, BOB, NOW)  # never built
+
+    def build(session):
+        for built in (f"{BUILT}:1@sha256:{'a' * 64}", "mydocker-built/hub/stats:2"):
+            number = images.ask_build(session, "stats", BOB, NOW).id
+            row = session.get_one(BuildRow, number)
+            row.state, row.reference = BuildState.DONE, built
+
+    database.write_now(build)
+
+    def hides(person) -> bool:
+        return database.read_now(workshop.hides_image, person, reference)
+
+    assert hides(DAN) is hidden
+    assert not hides(BOB)
+    assert not hides(CAROL)
+    database.write_now(images.give_right, "stats", BOB, "dan", Right.VIEW, NOW)
+    assert not hides(DAN)
+    assert hides(EVE) is hidden
+    database.write_now(images.set_public, "stats", BOB, True, NOW)
+    assert not hides(EVE)
+    database.write_now(images.delete, "stats", BOB, 1, NOW)
+    assert hides(EVE) is hides(BOB) is hidden
+
+
 # --- rights --------------------------------------------------------------------------------------
 
 
@@ -281,6 +351,22 @@ def test_somebody_owns_it(database: Database, add) -> None:
             change()
         assert caught.value.code == "last-owner"
     assert rights(database) == {"bob": Right.OWN}
+
+
+@pytest.mark.parametrize("closed", ["joined_to_id", "blocked_at"])
+def test_who_is_locked_out_is_no_owner(database: Database, add, closed: str) -> None:
+    """An account that was joined to another, or is blocked, keeps its rights and uses none."""
+    add()
+    database.write_now(workshop.give_right, "lab", BOB, "dan", Right.OWN, NOW)
+
+    def close(session):
+        names = {row.name: row for row in session.scalars(select(PersonRow))}
+        setattr(names["dan"], closed, names["bob"].id if closed == "joined_to_id" else NOW)
+
+    database.write_now(close)
+    with pytest.raises(Conflict) as caught:
+        database.write_now(workshop.take_right, "lab", BOB, "bob", NOW)
+    assert caught.value.code == "last-owner"
 
 
 def test_two_owners_who_go_at_once(database: Database, add) -> None:
@@ -441,7 +527,14 @@ def ask(database: Database, person=DAN, kind="access", message="Please", now=NOW
 
 
 def answer(database: Database, number: int, actor=BOB, **said) -> None:
-    said = {"accepted": True, "text": "", "right": None, "now": LATER, **said}
+    said = {
+        "accepted": True,
+        "text": "",
+        "right": None,
+        "expected_version": None,
+        "now": LATER,
+        **said,
+    }
     database.write_now(workshop.answer, number, actor, **said)
 
 
@@ -459,6 +552,7 @@ def test_a_request_for_access(database: Database, add) -> None:
         kind="access",
         slug="lab",
         title=Text(fr="Lab", en="Lab"),
+        version=1,
         person="dan",
         display_name="",
         message="It is for algebra",
@@ -504,10 +598,38 @@ def test_a_request_for_the_public_catalogue(database: Database, add) -> None:
     number = ask(database, BOB, "publish")
     assert open_for(database, BOB) == []  # theirs, and not theirs to answer
     assert open_for(database, CAROL) == [number]
-    answer(database, number, CAROL)
+    answer(database, number, CAROL, expected_version=1)
     after = found(database)
     assert (after.environment, after.version) == (make(public=True), 2)
     assert listed(database, ALICE) == ["lab"]
+
+
+def test_what_is_published_is_what_was_looked_at(database: Database, add) -> None:
+    """Its maker may change it, and ask again, while an administrator reads."""
+    add()
+    number = ask(database, BOB, "publish")
+    (request,) = database.read_now(workshop.requests, CAROL)
+    database.write_now(editing.update_environment, make(image="evil.example/x"), BOB, 1, LATER)
+    assert ask(database, BOB, "publish", now=LATER) == number
+    for version, code in ((request.version, "changed-meanwhile"), (None, "precondition-needed")):
+        with pytest.raises(Conflict) as caught:
+            answer(database, number, CAROL, expected_version=version)
+        assert caught.value.code == code
+        assert not found(database).environment.public
+        assert open_for(database, CAROL) == [number]
+
+
+def test_an_answer_finds_who_asked_in_another_account(database: Database, add) -> None:
+    add(public=True)
+    number = ask(database, DAN)
+
+    def join(session):
+        names = {row.name: row for row in session.scalars(select(PersonRow))}
+        names["dan"].joined_to_id = names["eve"].id
+
+    database.write_now(join)
+    answer(database, number, right=Right.EDIT)
+    assert rights(database) == {"bob": Right.OWN, "eve": Right.EDIT}
 
 
 def test_nothing_to_ask_for(database: Database, add) -> None:

@@ -77,8 +77,10 @@ class Worker:
                     await self._look()
                 except MydockerError as error:  # the database or the engine is away
                     log.warning("the queue of builds: %s", error)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes with the end.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._awake.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._awake.wait()
         finally:
             for task in self._under_way:
                 task.cancel()

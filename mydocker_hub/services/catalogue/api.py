@@ -118,10 +118,15 @@ def only_teachers(person: Person) -> None:
 def create(session: Session, person: Person, environment: Environment, now: datetime) -> Found:
     """Make an environment for its teacher, within what teachers may."""
     only_teachers(person)
-    if environment.slug in RESERVED_SLUGS:
-        raise Invalid(problems=[("slug", "this name is taken: choose another one")])
+    check_slug(environment.slug)
     check_definition(session, person, environment, before=None)
     return editing.create_environment(session, environment, person, now)
+
+
+def check_slug(slug: str) -> None:
+    """Refuse what could not be reached. Raises `Invalid`."""
+    if slug in RESERVED_SLUGS:
+        raise Invalid(problems=[("slug", "this name is taken: choose another one")])
 
 
 def replace(
@@ -129,6 +134,8 @@ def replace(
 ) -> Found:
     """Replace a definition, within what this person may."""
     before = editable(session, environment.slug, person)
+    if before.version != expected_version:  # what is checked is what is replaced
+        raise Conflict("changed-meanwhile")
     check_definition(session, person, environment, before=before.environment)
     return editing.update_environment(session, environment, person, expected_version, now)
 
@@ -284,6 +291,7 @@ def check_definition(
 ) -> None:
     """Whether this person may make `after` out of `before`. Raises `Invalid` with the fields."""
     _may_publish(person, after, before)
+    _check_image(session, person, after.image, before.image if before else "")
     _check_audience(session, person, after.audience, before.audience if before else Audience())
 
 
@@ -291,19 +299,35 @@ def _may_publish(person: Person, after: Environment, before: Environment | None)
     """Only administrators decide what is in the public catalogue, and what runs from there.
 
     Otherwise a harmless environment, once public, could be given another image, which everybody
-    would start with their own folder.
+    would start with their own folder: whoever used it, also after it was taken out.
     """
-    if person.is_admin or not after.public:
+    was_public = before is not None and before.public
+    if person.is_admin or not (after.public or was_public):
         return
-    if before is None or not before.public:
+    if before is None or not was_public:
         raise Invalid(
             problems=[("public", "ask an administrator to put it into the public catalogue")]
+        )
+    if not after.public:
+        raise Invalid(
+            problems=[("public", "ask an administrator to take it out of the public catalogue")]
         )
     for name in _WHAT_RUNS:
         if getattr(after, name) != getattr(before, name):
             raise Invalid(
                 problems=[(name, "ask an administrator: everybody may start this environment")]
             )
+
+
+def _check_image(session: Session, person: Person, after: str, before: str) -> None:
+    """A colleague's image that was not shared is nobody else's to start, and to look into.
+
+    Only where it is new: an editor may keep what a colleague chose.
+    """
+    if after != before and workshop.hides_image(session, person, after):
+        raise Invalid(
+            problems=[("image", "a colleague made this image here: ask them to share it with you")]
+        )
 
 
 def _check_audience(session: Session, person: Person, after: Audience, before: Audience) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints
 
 from ...domain import context as rules
-from ...domain.access import Right
+from ...domain.access import Right, may_copy
 from ...domain.dockerfile import dockerfile
 from ...domain.environment import Model, Slug, Text, Title, YesNo
 from ...domain.errors import N_, NotFound, Refused
@@ -391,9 +391,11 @@ def extend(
     title: Text | None,
     now: datetime,
 ) -> tuple[FoundImage, Build]:
-    """`store.images.extend`, for teachers who may see the environment, as they may copy it."""
+    """`store.images.extend`, for teachers who may copy the environment."""
     only_teachers(person)
-    environment = api.visible(session, environment_slug, person).environment
+    found = api.visible(session, environment_slug, person)
+    environment = found.environment
+    may_copy(person, environment, found.standing).or_raise(environment)
     return images.extend(
         session,
         person,

@@ -122,6 +122,7 @@ class ListPage(ImagesPage):
             "images/list.html",
             found=found,
             waiting=waiting,
+            bases=self.bases,
             text=text,
             show=show,
             number=number,
@@ -639,9 +640,9 @@ def without_settings(command: str) -> str:
 
 
 STEPS = (
-    (BuildState.QUEUED, N_("Its turn")),
-    (BuildState.BUILDING, N_("Built")),
-    (BuildState.PUSHING, N_("Stored")),
+    (BuildState.QUEUED, N_("Waiting")),
+    (BuildState.BUILDING, N_("Building")),
+    (BuildState.PUSHING, N_("Storing")),
     (BuildState.DONE, N_("Ready")),
 )
 """What a build goes through, in order."""

@@ -92,7 +92,7 @@ class EnvironmentDetail(EnvironmentSummary):
     @classmethod
     def of(cls, found: Found, person: Person) -> EnvironmentDetail:
         summary = EnvironmentSummary.of(found, person)
-        shown = summary.may_edit or found.standing.right is not None
+        shown = summary.may_edit or (person.may_create and found.standing.right is not None)
         return cls(
             **{name: getattr(summary, name) for name in EnvironmentSummary.model_fields},
             definition=found.environment if shown else None,

@@ -22,7 +22,7 @@ from ...domain.environment import (
     Title,
     VariableValue,
 )
-from ...domain.errors import NotFound, Refused
+from ...domain.errors import Conflict, NotFound, Refused
 from ...domain.people import Person
 from ...hubapi import RunningServer
 from ...store import editing, reading, workshop
@@ -30,7 +30,16 @@ from ...store.database import Session
 from ...store.reading import Found
 from ...store.workshop import RequestKind
 from ...web.operations import Answer, Awaited, Operation
-from .api import ApiCall, Context, check_definition, editable, only_teachers, owned, visible
+from .api import (
+    ApiCall,
+    Context,
+    check_definition,
+    check_slug,
+    editable,
+    only_teachers,
+    owned,
+    visible,
+)
 from .models import EnvironmentDetail, PrintableText
 
 SECRETS_PURPOSE = "environment-secrets"
@@ -156,12 +165,13 @@ class Asked(Model):
 
 
 class Request(Model):
-    """What somebody asks for; open while `answered_at` is null."""
+    """What somebody asks for; open while `answered_at` is null. `version` is the present one."""
 
     id: int
     kind: RequestKind
     slug: Slug
     title: Text
+    version: int
     person: str
     display_name: str
     message: str
@@ -180,11 +190,15 @@ class RequestLists(Model):
 
 
 class AnswerRequest(Model):
-    """`right` is what an accepted request for access gives; without it, to view."""
+    """`right` is what an accepted request for access gives; without it, to view.
+
+    To publish needs `expected_version`, which you looked at: refused (412) if there is a newer one.
+    """
 
     accepted: bool = Field(strict=True)
     text: Message = Field(default="", max_length=2000)
     right: Right | None = None
+    expected_version: int | None = Field(default=None, ge=1, le=999_999_999, strict=True)
 
 
 class ColleagueQuery(Model):
@@ -220,9 +234,20 @@ def restore(
 ) -> Found:
     """`store.workshop.restore`, within what this person may change."""
     found = editable(session, slug, person)
+    if found.version != expected_version:
+        raise Conflict("changed-meanwhile")
     again = workshop.restored(session, found, number)
     check_definition(session, person, again, before=found.environment)
     return workshop.restore(session, slug, person, number, expected_version, now)
+
+
+def duplicate(
+    session: Session, slug: str, person: Person, *, new_slug: str, title: Text, now: datetime
+) -> Found:
+    """`store.workshop.duplicate`, under a name that the workshop has an address for."""
+    only_teachers(person)
+    check_slug(new_slug)
+    return workshop.duplicate(session, slug, person, new_slug=new_slug, title=title, now=now)
 
 
 def take_right(session: Session, slug: str, person: Person, name: str, now: datetime) -> None:
@@ -249,6 +274,7 @@ def answer(
     accepted: bool,
     text: str,
     right: Right | None,
+    expected_version: int | None,
     now: datetime,
 ) -> None:
     """`store.workshop.answer`: by owners for access, by administrators for anything."""
@@ -257,7 +283,16 @@ def answer(
     found = reading.find(session, asked.slug, person)
     if not may_answer(person, asked.kind, found.standing).allowed:
         raise NotFound()
-    workshop.answer(session, request_id, person, accepted=accepted, text=text, right=right, now=now)
+    workshop.answer(
+        session,
+        request_id,
+        person,
+        accepted=accepted,
+        text=text,
+        right=right,
+        expected_version=expected_version,
+        now=now,
+    )
 
 
 async def servers_of(context: Context, slug: str, person: Person) -> list[RunningServer]:
@@ -301,7 +336,7 @@ async def _servers_of_user(
 
 def _copy(session: Session, call: ApiCall) -> Answer:
     asked: CopyRequest = call.body
-    found = workshop.duplicate(
+    found = duplicate(
         session, call.path["slug"], call.me, new_slug=asked.slug, title=asked.title, now=call.now
     )
     return Answer(
@@ -491,6 +526,7 @@ def _answer(session: Session, call: ApiCall) -> Answer:
         accepted=asked.accepted,
         text=asked.text,
         right=asked.right,
+        expected_version=asked.expected_version,
         now=call.now,
     )
     return Answer()
@@ -598,7 +634,7 @@ OPERATIONS: list[Operation] = [
     Operation(
         "POST", "/requests/{request_id}", "answerRequest",
         "Answer a request: what is accepted is done at once.",
-        _answer, caller="teacher", body=AnswerRequest, status=204, errors=(409,),
+        _answer, caller="teacher", body=AnswerRequest, status=204, errors=(409, 412, 428),
     ),
     Operation(
         "GET", "/colleagues", "findColleagues",

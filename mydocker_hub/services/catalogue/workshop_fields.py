@@ -587,6 +587,7 @@ _GROUPS = {
         "cpu_reservation": "resources.cpu_reservation",
         "memory_reservation_bytes": "resources.memory_reservation_bytes",
         "shm_bytes": "resources.shm_bytes",
+        "ask": "resources",  # an administrator, whatever of them was changed
     },
 }
 

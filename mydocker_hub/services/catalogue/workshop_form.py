@@ -27,7 +27,7 @@ from ...store import images, reading, workshop
 from ...store.database import Session
 from ...store.reading import Found
 from ...store.workshop import SecretName, TaughtCourse, Version
-from ...web.help import field_label, field_value, help_for
+from ...web.help import field_label, field_value
 from ...web.service import now
 from . import api
 from .workshop_fields import (
@@ -210,7 +210,6 @@ class FormPage(WorkshopPage):
             looks_at_images=self.context.builder is not None,
             rights=Rights.of(self.person, found) if found else None,
             unlinked=unlinked,
-            help_for=partial(help_for, translator=self.translator),
             field_label=partial(field_label, translator=self.translator),
             field_value=partial(field_value, translator=self.translator),
         )
@@ -300,6 +299,8 @@ class NewPage(FormPage):
             if proposed:
                 typed.values["slug"] = proposed_slug(title, tried)
             wish, done, faults = self.wish(typed, None, None)
+            if proposed and not title:  # there is nothing to make the name from: say that alone
+                faults = [fault for fault in faults if fault.field != "slug"]
             if typed.line("slug") in api.RESERVED_SLUGS:
                 faults.append(Fault("slug", self._say_taken()))
             if wish is None or faults:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, cast, get_args
@@ -328,10 +329,11 @@ def _unarchive(session: Session, slug: str, person: Person, version: int, at: da
         raise Conflict("changed-meanwhile")
     status = Status.DRAFT
     for one in workshop.history(session, found.id):
-        was = workshop.version(session, found.id, one.number).status
-        if was is not Status.ARCHIVED:
-            status = was
-            break
+        with suppress(NotFound):  # this release cannot read it
+            was = workshop.version(session, found.id, one.number).status
+            if was is not Status.ARCHIVED:
+                status = was
+                break
     _change(session, slug, person, version, at, status=status)
 
 
@@ -365,7 +367,9 @@ class DuplicatePage(OfEnvironment):
                 problems[name] = N_("a title is one line of at most 120 characters")
         if not typed["title_fr"] and not typed["title_en"]:
             problems["title_fr"] = N_("write a title, in one of the languages at least")
-        if not names.is_slug(typed["slug"]):
+        if typed["slug"] in api.RESERVED_SLUGS:
+            problems["slug"] = N_("this name is taken: choose another one")
+        elif not names.is_slug(typed["slug"]):
             problems["slug"] = N_(
                 "write 1 to 30 small letters, digits and single hyphens, a letter first, such as "
                 "python-week-2"
@@ -410,7 +414,7 @@ def suggested_name(slug: str) -> str:
 
 def _duplicate(session: Session, slug: str, person: Person, *, new_slug: str, title: Text) -> Found:
     copyable(session, slug, person)
-    return workshop.duplicate(session, slug, person, new_slug=new_slug, title=title, now=now())
+    return workshop_api.duplicate(session, slug, person, new_slug=new_slug, title=title, now=now())
 
 
 # --- history --------------------------------------------------------------------------------------
@@ -477,12 +481,20 @@ def _history(
     found = api.editable(session, slug, person)
     versions = workshop.history(session, found.id)
     shown = versions[offset : offset + limit + 1]  # one more, which the last is compared with
-    plain = [_plain(workshop.version(session, found.id, one.number)) for one in shown]
+    plain = [_plain_version(session, found.id, one.number) for one in shown]
     steps = [
-        Step(one, differences(plain[index + 1], plain[index]) if index + 1 < len(plain) else [])
-        for index, one in enumerate(shown[:limit])
+        Step(one, differences(before, after) if before and after else [])
+        for one, after, before in zip(shown[:limit], plain, [*plain[1:], {}], strict=False)
     ]
     return found, steps, len(versions)
+
+
+def _plain_version(session: Session, environment_id: int, number: int) -> dict[str, Any]:
+    """A version for comparing; nothing, where this release cannot read it."""
+    try:
+        return _plain(workshop.version(session, environment_id, number))
+    except NotFound:
+        return {}
 
 
 def _version(
@@ -971,6 +983,7 @@ class RequestsPage(WorkshopPage):
             name: self.get_body_argument(name, "")[: 2 * _MESSAGE]
             for name in ("id", "text", "right")
         }
+        version = self.version_field() if self.get_body_argument("version", "") else None
         decision = self.get_body_argument("decision", "")
         try:
             text = self.message("text")
@@ -983,15 +996,20 @@ class RequestsPage(WorkshopPage):
             return
         right = Right(typed["right"]) if typed["right"] in list(Right) else None
         accepted = decision == "accept"
-        await self.database.write(
-            workshop_api.answer,
-            int(number),
-            self.person,
-            accepted=accepted,
-            text=text,
-            right=right,
-            now=now(),
-        )
+        try:
+            await self.database.write(
+                workshop_api.answer,
+                int(number),
+                self.person,
+                accepted=accepted,
+                text=text,
+                right=right,
+                expected_version=version,
+                now=now(),
+            )
+        except Conflict as error:  # answered by somebody else, or changed since this page was shown
+            await self.show(typed, error)
+            return
         self.go("requests", "accepted" if accepted else "answered")
 
 
