@@ -118,6 +118,7 @@ class Request:
     kind: RequestKind
     slug: str
     title: Text
+    status: Status
     version: int
     person: str
     display_name: str
@@ -646,6 +647,7 @@ def _requests() -> Select[Any]:
             RequestRow,
             EnvironmentRow.slug,
             EnvironmentRow.definition["title"].label("title"),
+            EnvironmentRow.status,
             EnvironmentRow.version,
             PersonRow.name,
             PersonRow.display_name,
@@ -662,6 +664,7 @@ def _request(found: Any) -> Request:
         kind="publish" if row.kind == "publish" else "access",
         slug=found.slug,
         title=Text.model_validate(found.title),
+        status=Status(found.status),
         version=found.version,
         person=found.name,
         display_name=found.display_name,

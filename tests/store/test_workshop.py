@@ -552,6 +552,7 @@ def test_a_request_for_access(database: Database, add) -> None:
         kind="access",
         slug="lab",
         title=Text(fr="Lab", en="Lab"),
+        status=Status.READY,
         version=1,
         person="dan",
         display_name="",

@@ -17,7 +17,7 @@ import pytest
 
 from mydocker_hub.domain import command, context, environment, quantities
 from mydocker_hub.domain.access import Right
-from mydocker_hub.domain.environment import Environment, Text
+from mydocker_hub.domain.environment import Environment, Status, Text
 from mydocker_hub.domain.images import Recipe, Tool
 from mydocker_hub.domain.people import Person
 from mydocker_hub.services.catalogue import images_form, images_pages
@@ -139,6 +139,7 @@ ASKED = Request(
     kind="access",
     slug="tiny",
     title=Text(fr="T", en="T"),
+    status=Status.READY,
     person="bob",
     display_name="Bob",
     message="Please",

@@ -18,6 +18,7 @@ from ...domain.environment import (
     PersonName,
     PlainText,
     Slug,
+    Status,
     Text,
     Title,
     VariableValue,
@@ -171,6 +172,7 @@ class Request(Model):
     kind: RequestKind
     slug: Slug
     title: Text
+    status: Status
     version: int
     person: str
     display_name: str
