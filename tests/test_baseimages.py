@@ -149,3 +149,9 @@ def test_twice_the_same(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"cannot be read: No such file"):
         baseimages.load(tmp_path / "none.yaml")
+
+
+def test_the_documented_example(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "operators" / "images.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.M)
+    assert [image.slug for image in load(tmp_path, example)] == ["scipy-notebook"]

@@ -75,7 +75,8 @@ def examples() -> list[tuple[str, str]]:
         for number, text in enumerate(
             re.findall(r"^```yaml\n(version: 1\n.*?)^```$", page.read_text(), re.DOTALL | re.M), 1
         )
-        if "environments:" not in text  # a catalogue file begins the same way
+        # catalogue files and files of base images begin the same way
+        if "environments:" not in text and not text.startswith("version: 1\nimages:")
     ]
 
 
