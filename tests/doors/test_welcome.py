@@ -158,7 +158,8 @@ def test_a_form_that_is_none(hub: RunningHub) -> None:
         answer = b""
         while piece := connection.recv(65536):
             answer += piece
-    assert answer.startswith(b"HTTP/1.1 4")
+    # 503 by the proxy, where the hub had closed before the proxy sent it the form.
+    assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 503"))
     assert b"Traceback" not in answer
 
 

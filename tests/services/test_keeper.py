@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -65,6 +67,17 @@ def answers(url: str) -> bool:
         return False
 
 
+def takes_connections(url: str) -> bool:
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=2).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def test_it_starts_again_what_dies_and_ends_it_when_asked(service) -> None:
     environ, url = service
     keeper = subprocess.Popen(COMMAND, env=environ, stderr=subprocess.DEVNULL)
@@ -108,7 +121,7 @@ def test_nothing_outlives_a_crash(service, victim: str) -> None:
 
 @pytest.mark.hub
 @pytest.mark.engine
-def test_what_the_hub_asks_meanwhile_waits(hub: RunningHub) -> None:
+def test_what_the_hub_asks_meanwhile_waits(hub: RunningHub, direct: str) -> None:
     services = [child for pid in children(hub.process.pid) for child in children(pid)]
     (catalogue,) = [
         pid
@@ -118,10 +131,9 @@ def test_what_the_hub_asks_meanwhile_waits(hub: RunningHub) -> None:
     with hub.signed_in("alice") as alice:
         alice.get("/services/catalogue/")
         os.kill(catalogue, signal.SIGKILL)
-        asked = time.monotonic()
+        # Until its last thread is gone its port takes connections, which break: no call is made
+        # again that may have been heard.
+        eventually(lambda: not takes_connections(direct))
         answer = alice.get("/join/NoSuchKeyNoSuchKeyNo")
-        if answer.status_code == 503:  # on a busy machine it may need longer than the hub waits
-            assert time.monotonic() - asked > 10
-        else:
-            assert answer.status_code == 404, answer.text  # the catalogue's own, after a pause
+        assert answer.status_code == 404, answer.text  # the catalogue's own answer, after a pause
         eventually(lambda: alice.get("/services/catalogue/").ok)

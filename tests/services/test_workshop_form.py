@@ -295,8 +295,11 @@ def test_what_is_wrong_is_said_beside_the_field_and_all_is_kept(
         assert place + "-problem" in problems_of(answer), problems_of(answer)
     assert words in text_of(answer)
     again = fields_of(answer.text)
+    not_kept = {"_xsrf", "status", "proposed"}
+    if place == "f-resources-compute_type":
+        not_kept.add("resources.compute_type")  # a list offers what there is
     for name, value in fields.items():
-        if name not in {"_xsrf", "status", "proposed"} and not name.startswith("secrets."):
+        if name not in not_kept and not name.startswith("secrets."):
             assert again[name] == value.strip("\n"), name
     assert kept(bob, made) == before
 
