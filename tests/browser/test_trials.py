@@ -72,7 +72,7 @@ def test_try_it(window: Any, anew: Any, environment: Any, hub: RunningHub, engin
     dashboard.goto(f"{hub.url}/services/catalogue/")
     line = dashboard.locator(f'[data-environment="{trial}"]')
     expect(line).to_contain_text("Essai : Atelier : analyse")
-    expect(line).to_contain_text("quoi que vous fassiez")  # it ends after an hour
+    expect(line).to_contain_text("ses fichiers sont effacés")
     expect(dashboard.locator(".environment-card")).to_have_count(0)
     assert teacher.is_as_wide_as_the_window()
     dashboard.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
