@@ -354,7 +354,7 @@ CODES: dict[str, Entry] = {
     # what failed during a build
     "build-failed": Entry(
         500,
-        N_("The step “%(command)s” failed: %(words)s"),
+        N_("The step “%(command)s” failed. What it said: “%(words)s”."),
     ),
     "build-base-unavailable": Entry(
         500,

@@ -143,7 +143,7 @@ def test_files_go_home() -> None:
         return next(rest for name, rest in instructions(text) if name == "COPY").split('"')[3]
 
     assert target(BASE) == "/home/jovyan/"
-    assert target(None, home="/srv/work") == "/srv/work/"
+    assert target(None, home="/home/rstudio") == "/home/rstudio/"
     assert target(None, home="/srv/$A") == "/srv/\\\\$A/"
     assert target(None) == "/opt/files/"
 

@@ -309,7 +309,7 @@ def test_a_log_is_followed(bob: Visitor, image: str) -> None:
     states = [data["state"] for name, _, data in reader.events if name == "state"]
     assert states[-2:] == ["building", "failed"]
     page = text_of(bob.get(f"{IMAGES}/{image}/builds/1"))
-    assert "The step “RUN false” failed: no" in page
+    assert "The step “RUN false” failed. What it said: “no”." in page
 
 
 def test_a_build_is_cancelled(bob: Visitor, image: str) -> None:
