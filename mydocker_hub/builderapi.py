@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from .domain.errors import MydockerError
 from .domain.images import ImageFacts
+from .domain.machines import Machine
 from .httpclient import JsonClient
 
 
@@ -30,3 +31,8 @@ class BuilderApi:
         """
         answer = await self._client.request("GET", f"/facts?{urlencode({'reference': reference})}")
         return ImageFacts.model_validate(answer)
+
+    async def machines(self) -> list[Machine]:
+        """The machines of the Swarm that servers run on. Raises `Unavailable`."""
+        answer = await self._client.request("GET", "/machines")
+        return [Machine.model_validate(one) for one in answer["machines"]]

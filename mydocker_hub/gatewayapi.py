@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from .domain.route import Route
@@ -20,3 +21,7 @@ class GatewayApi:
     async def remove(self, user: str, server: str) -> None:
         """No request reaches this server any more; one that is not known is fine."""
         await self._client.request("DELETE", f"/routes/{quote(user, safe='')}/{quote(server)}")
+
+    async def announce(self, notices: list[dict[str, Any]]) -> None:
+        """All stops that are announced now: `user`, `server`, `code` and `stops_at` of each."""
+        await self._client.request("PUT", "/notices", {"items": notices})

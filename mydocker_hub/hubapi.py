@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -126,18 +126,15 @@ class HubServers:
         answer = await self._client.request(
             "GET", f"/mydocker/environments/{quote(slug, safe='')}/servers"
         )
-        return [
-            RunningServer(
-                user=item["user"],
-                server=item["server"],
-                state=item["state"],
-                started=_time(item["started"]),
-                last_activity=_time(item["last_activity"]),
-                version=item["version"],
-                trial=item["trial"],
-            )
-            for item in answer["items"]
-        ]
+        return [_running_server(item) for item in answer["items"]]
+
+    async def by_environment(self) -> dict[str, list[RunningServer]]:
+        """What starts, runs or stops, by the slug of its environment as it was at the start."""
+        answer = await self._client.request("GET", "/mydocker/all-servers")
+        return {
+            slug: [_running_server(item) for item in items]
+            for slug, items in answer["environments"].items()
+        }
 
     async def stop(self, user: str, server: str, environment: str) -> None:
         """Stop a server, or its start; its person is told that it was not them."""
@@ -155,6 +152,90 @@ class HubServers:
             {"user": user, "server": server, "environment": environment},
         )
         return str(answer["log"])
+
+
+@dataclass(frozen=True)
+class ReadyServer:
+    """A server that runs, as the hub knows it."""
+
+    user: str
+    server: str
+    launch_id: int
+    started: datetime | None
+    last_activity: datetime | None
+
+
+@dataclass(frozen=True)
+class ReadyServers:
+    """All that run; `hub_runs` is since when the hub does, `admins` are its administrators."""
+
+    items: list[ReadyServer]
+    admins: frozenset[str]
+    hub_runs: timedelta
+
+
+class HubCuller:
+    """What the culler asks of the hub, with its own token.
+
+    Raises `Unavailable` where the hub does not answer.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._client = JsonClient(
+            f"{url.rstrip('/')}/mydocker", token, unavailable_code="hub-unavailable", timeout=30
+        )
+
+    async def ready(self) -> ReadyServers:
+        answer = await self._client.request("GET", "/servers")
+        return ReadyServers(
+            items=[
+                ReadyServer(
+                    user=item["user"],
+                    server=item["server"],
+                    launch_id=item["launch_id"],
+                    started=_time(item["started"]),
+                    last_activity=_time(item["last_activity"]),
+                )
+                for item in answer["items"]
+            ],
+            admins=frozenset(answer["admins"]),
+            hub_runs=timedelta(seconds=answer["runs_seconds"]),
+        )
+
+    async def cull(self, one: ReadyServer, code: str, params: dict[str, Any]) -> None:
+        """Stop a server as it was seen; its person reads why.
+
+        Raises `Conflict`, where it is another one by now or somebody did something meanwhile.
+        """
+        seen = one.last_activity
+        await self._client.request(
+            "POST",
+            "/servers/cull",
+            {
+                "user": one.user,
+                "server": one.server,
+                "launch_id": one.launch_id,
+                "last_activity": seen.isoformat() if seen else None,
+                "code": code,
+                "params": params,
+            },
+        )
+
+    async def announce(self, notices: list[dict[str, Any]]) -> None:
+        """Tell the gateway, through the hub, which stops are announced."""
+        await self._client.request("PUT", "/notices", {"items": notices})
+
+
+def _running_server(item: dict[str, Any]) -> RunningServer:
+    return RunningServer(
+        user=item["user"],
+        server=item["server"],
+        state=item["state"],
+        started=_time(item["started"]),
+        last_activity=_time(item["last_activity"]),
+        version=item["version"],
+        trial=item["trial"],
+    )
 
 
 def _path(user: str, server: str = "") -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from . import __version__, baseimages
 from .authenticator import DEMO_ACCOUNTS, ROLE_NAMES
 from .domain.command import check_image
+from .domain.environment import Effect
 from .domain.errors import Invalid
 from .identity.settings import SignInSettings, load
 from .registry import Credentials
@@ -23,6 +24,7 @@ from .web import frames
 CATALOGUE = "catalogue"
 GATEWAY = "gateway"
 BUILDER = "builder"
+CULLER = "culler"
 
 
 def install(
@@ -46,8 +48,14 @@ def install(
     build_network: str = "",
     build_minutes: int = 60,
     build_max_gb: int = 20,
+    prepare_minutes: int = 30,
+    left_folders_days: int | None = None,
+    session_effect: str = "indicative",
+    session_people_limit: int | None = None,
     private_hosts: tuple[str, ...] = (),
     base_images: Path | None = None,
+    longest_idle_minutes: int = 0,
+    longest_run_hours: int = 0,
     demo: bool = False,
 ) -> None:
     """Set up the hub for mydocker_hub; services, roles and templates that `c` names are kept.
@@ -69,9 +77,25 @@ def install(
     settings that builds are shown (docs/operators/images.md), `private_hosts` names hosts of
     private networks that teachers may have asked, `base_images` is a file of images to build on.
 
+    The builder also has the images of sessions brought to the machines of the Swarm,
+    `prepare_minutes` before they begin; 0 leaves that to the first person. It removes personal
+    folders to which nobody can come any more, as their person or their environment is gone,
+    after `left_folders_days` (by default never), from disks that are the engine's own.
+
+    `session_effect` is what sessions in the calendar decide where an environment does not say:
+    `indicative`, `reserved` or `exam` (`domain.environment.Effect`). Sessions of more people than
+    `session_people_limit` wait for an administrator.
+
+    No server runs for longer than `longest_idle_minutes` without anybody, nor than
+    `longest_run_hours` in all, whatever its environment says; 0 is no limit.
+
     Raises ValueError for addresses that cannot work, and for files that are not right.
     """
     check_addresses(public_url, wildcard_url)
+    if session_effect not in list(Effect):
+        raise ValueError(f"session_effect: write one of {', '.join(Effect)}")
+    if session_people_limit is not None and session_people_limit < 1:
+        raise ValueError("session_people_limit: write how many people, or leave it out")
     _check_builds(registry, registry_auth, build_settings, base_images)
     settings = _sign_in_settings(sign_in, public_url)
     frame_origins = settings.lti.frame_origins if settings.lti else ()
@@ -132,6 +156,10 @@ def install(
     c.SwarmEnvironmentSpawner.gateway_url = f"http://127.0.0.1:{gateway_port}"
     c.SwarmEnvironmentSpawner.gateway_secret = gateway_secret
 
+    limits = {
+        "MYDOCKER_LONGEST_IDLE_SECONDS": str(60 * longest_idle_minutes or ""),
+        "MYDOCKER_LONGEST_RUN_SECONDS": str(3600 * longest_run_hours or ""),
+    }
     hub.services = [
         *_already(hub, "services"),
         {
@@ -155,6 +183,8 @@ def install(
                 "MYDOCKER_CATALOGUE_SECRET": secret,
                 "MYDOCKER_DATABASE_URL": database_url,
                 "MYDOCKER_FILES_DIR": files,
+                "MYDOCKER_SESSION_EFFECT": session_effect,
+                "MYDOCKER_SESSION_PEOPLE_LIMIT": str(session_people_limit or ""),
                 "MYDOCKER_BASE_IMAGES_FILE": str(base_images or ""),
                 "MYDOCKER_BUILDER_URL": f"http://127.0.0.1:{builder_port}" if builder else "",
                 "MYDOCKER_BUILDER_SECRET": builder_secret,
@@ -162,6 +192,7 @@ def install(
                 "MYDOCKER_DEMO": "1" if demo else "0",
                 "MYDOCKER_SIGN_IN_FILE": str(sign_in or ""),
                 "MYDOCKER_VERSION": __version__,
+                **limits,
                 "MYDOCKER_PUBLIC_URL": public_url,
                 "MYDOCKER_WILDCARD_URL": wildcard_url,
                 "PATH": os.environ.get("PATH", ""),
@@ -180,6 +211,18 @@ def install(
                 "MYDOCKER_FRAME_ORIGINS": " ".join(frame_origins),
                 "MYDOCKER_PUBLIC_URL": public_url,
                 "MYDOCKER_WILDCARD_URL": wildcard_url,
+                "PATH": os.environ.get("PATH", ""),
+            },
+        },
+        {
+            # No address either. It reads in the catalogue's database what limits servers have.
+            "name": CULLER,
+            "command": [sys.executable, "-m", "mydocker_hub.services", "culler"],
+            "display": False,
+            "environment": {
+                "MYDOCKER_DATABASE_URL": database_url,
+                "MYDOCKER_SESSION_EFFECT": session_effect,
+                **limits,
                 "PATH": os.environ.get("PATH", ""),
             },
         },
@@ -204,6 +247,10 @@ def install(
                     "MYDOCKER_BUILD_SETTINGS": str(build_settings or ""),
                     "MYDOCKER_BUILD_MINUTES": str(build_minutes),
                     "MYDOCKER_BUILD_MAX_GB": str(build_max_gb),
+                    "MYDOCKER_PREPARE_MINUTES": str(prepare_minutes),
+                    "MYDOCKER_LEFT_FOLDERS_DAYS": ""
+                    if left_folders_days is None
+                    else str(left_folders_days),
                     "MYDOCKER_BASE_IMAGES_FILE": str(base_images or ""),
                     "MYDOCKER_REGISTRY": registry,
                     "MYDOCKER_REGISTRY_AUTH": str(registry_auth or ""),
@@ -219,6 +266,13 @@ def install(
             "name": "user",
             "scopes": ["self", f"access:services!service={CATALOGUE}"],
             "description": "Themselves, and the pages of the catalogue.",
+        },
+        {
+            "name": "mydocker-culler",
+            # See which servers run and when somebody used them, and stop them: nothing else.
+            "scopes": ["read:servers", "delete:servers"],
+            "services": [CULLER],
+            "description": "Stops servers whose time is over.",
         },
     ]
 

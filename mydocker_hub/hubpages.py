@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +21,7 @@ from tornado.web import HTTPError, authenticated
 
 from .catalogueapi import CatalogueApi
 from .domain.environment import Text
-from .domain.errors import Invalid, MydockerError, NotFound, Refused
+from .domain.errors import Conflict, Invalid, MydockerError, NotFound, Refused, error_for
 from .domain.names import display_name
 from .domain.people import Person, roles_of
 from .httpclient import bears
@@ -203,9 +204,6 @@ def _about_link(error: MydockerError) -> MydockerError:
     """What the catalogue answers about a join link, as people are told."""
     if error.code == "not-found":  # the key has not even the form of one
         return NotFound("join-link-unknown")
-    when = error.params.get("when")
-    if isinstance(when, str):  # JSON knows no instants
-        error.params["when"] = datetime.fromisoformat(when)
     return error
 
 
@@ -327,6 +325,20 @@ class EnvironmentServersHandler(CatalogueHandler):
         self.finish({"items": [_running(user, spawner) for user, spawner in found]})
 
 
+class AllServersHandler(CatalogueHandler):
+    """`GET /api/mydocker/all-servers`: what starts, runs or stops, by the environments' slugs; of
+    the trial of a build there is none."""
+
+    async def get(self) -> None:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for user in list(self.users.values()):
+            for spawner in list(user.spawners.values()):
+                if spawner.active and spawner.environment_name:
+                    running = _running(user, spawner)
+                    found.setdefault(spawner.environment_name, []).append(running)
+        self.finish({"environments": found})
+
+
 class StopServerHandler(CatalogueHandler):
     """`POST /api/mydocker/servers/stop`: as if its person had, but that the reason is noted."""
 
@@ -351,6 +363,122 @@ class ServerLogHandler(CatalogueHandler):
     async def post(self) -> None:
         _, spawner = self.one()
         self.finish({"log": await spawner.log_text()})
+
+
+class CullerHandler(ProcessHandler):
+    """What the culler asks, with a token of its own: the hub's scopes say what it may."""
+
+    _accept_token_auth = True
+
+    SCOPE: str
+
+    async def prepare(self) -> None:
+        await BaseHandler.prepare(self)
+        # A cookie will not do: there is no token against forged forms here.
+        if not getattr(self, "_token_authenticated", False):
+            raise Refused("sign-in-needed")
+        if not self.has_scope(self.SCOPE):
+            raise Refused("not-allowed")
+
+    def body(self, **kinds: Any) -> dict[str, Any]:
+        """The JSON that was sent: an object with these names and kinds. Raises `Invalid`."""
+        try:
+            body = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            raise Invalid("not-json") from None
+        if not isinstance(body, dict):
+            raise Invalid("bad-request")
+        if not all(isinstance(body.get(name), kind) for name, kind in kinds.items()):
+            raise Invalid("bad-request")
+        return body
+
+
+class CullerSeen:
+    """When the culler last asked, on a clock that nobody sets: without it, the hub itself ends
+    what is overdue (`domain.culling.overdue`)."""
+
+    AWAY_SECONDS = 15 * 60.0
+
+    def __init__(self) -> None:
+        self.since = self.at = time.monotonic()
+
+    @property
+    def away(self) -> bool:
+        return time.monotonic() - self.at > self.AWAY_SECONDS
+
+
+culler_seen = CullerSeen()
+
+
+class RunningServersHandler(CullerHandler):
+    """`GET /api/mydocker/servers`: all that are ready, from memory; what starts, stops or is being
+    checked after a restart is left alone. `admins` are those whom no exam binds."""
+
+    SCOPE = "read:servers"
+
+    async def get(self) -> None:
+        culler_seen.at = time.monotonic()
+        items = [
+            {
+                "user": user.name,
+                "server": spawner.name,
+                "launch_id": spawner.launch_id,
+                "started": _utc(spawner.orm_spawner.started),
+                "last_activity": _utc(spawner.orm_spawner.last_activity),
+            }
+            for user in list(self.users.values())
+            for spawner in list(user.spawners.values())
+            if spawner.ready
+        ]
+        self.finish(
+            {
+                "runs_seconds": time.monotonic() - culler_seen.since,
+                "admins": [user.name for user in list(self.users.values()) if user.admin],
+                "items": items,
+            }
+        )
+
+
+class CullHandler(CullerHandler):
+    """`POST /api/mydocker/servers/cull`: stop one launch, for a reason that its person reads.
+
+    Answers once it has stopped, or after some seconds. Refuses with `changed-meanwhile` where the
+    server is another one by now, or somebody did something after `last_activity`.
+    """
+
+    SCOPE = "delete:servers"
+
+    async def post(self) -> None:
+        body = self.body(user=str, server=str, launch_id=int, code=str, params=dict)
+        user = self.find_user(body["user"])
+        spawner = user.spawners.get(body["server"]) if user else None
+        if spawner is None or not spawner.ready or spawner.launch_id != body["launch_id"]:
+            raise Conflict("changed-meanwhile")
+        if body.get("last_activity") != _utc(spawner.orm_spawner.last_activity):
+            raise Conflict("changed-meanwhile")
+        reason = error_for(body["code"], body["params"])
+        params: dict[str, Any] = {
+            name: Text.model_validate(value) if isinstance(value, dict) else value
+            for name, value in reason.params.items()
+        }
+        spawner.ended_for = MydockerError(reason.code, **params)
+        with suppress(RuntimeError, KeyError):  # it is stopping already, or gone
+            await self.stop_single_user(user, spawner.name)
+        self.set_status(202)
+
+
+class NoticesHandler(CullerHandler):
+    """`PUT /api/mydocker/notices`: all stops that are announced; the gateway is told of them."""
+
+    SCOPE = "read:servers"
+
+    async def put(self) -> None:
+        items = self.body(items=list)["items"]
+        spawners = (one for user in list(self.users.values()) for one in user.spawners.values())
+        gateway = next((one.gateway for one in spawners if hasattr(one, "gateway")), None)
+        if gateway is not None:
+            await gateway.announce(items)
+        self.set_status(204)
 
 
 def _running(user: User, spawner: Any) -> dict[str, Any]:
@@ -379,6 +507,10 @@ HANDLERS: list[tuple[str, type[BaseHandler]]] = [
     (r"/api/mydocker/routes", RoutesHandler),
     (r"/api/mydocker/routes/([^/]+)/([^/]+)/ports/([0-9]{1,5})", PortHandler),
     (r"/api/mydocker/environments/([a-z0-9-]{1,30})/servers", EnvironmentServersHandler),
+    (r"/api/mydocker/all-servers", AllServersHandler),
+    (r"/api/mydocker/servers", RunningServersHandler),
+    (r"/api/mydocker/servers/cull", CullHandler),
+    (r"/api/mydocker/notices", NoticesHandler),
     (r"/api/mydocker/servers/stop", StopServerHandler),
     (r"/api/mydocker/servers/log", ServerLogHandler),
 ]

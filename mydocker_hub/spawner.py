@@ -30,7 +30,7 @@ from .domain.people import Person, roles_of
 from .domain.route import Route
 from .gatewayapi import GatewayApi
 from .httpclient import client
-from .hubpages import hub_error, language_of, spawn_form
+from .hubpages import culler_seen, hub_error, language_of, spawn_form
 from .seal import Seal
 from .swarm import spec
 from .swarm.client import NameTaken, SwarmClient, registry_of
@@ -80,6 +80,7 @@ _DONE = N_("Ready.")
 _LOG_LENGTH = 8000  # characters of a container's log that a page shows
 _WHOLE_LOG_LENGTH = 100_000  # of 200 lines, for who looks after the environment
 _VOLUME_TRIES = 60  # one a second
+_LIMITS = ("idle_limit", "maximum", "extension", "protection")  # of a `culling.Policy`
 _TOKEN_VARIABLES = ("JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")  # both hold the server's own token
 
 
@@ -181,8 +182,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
     launch_id = 0
     memory_bytes: int | None = None
     image_name = ""
-    idle_limit: timedelta | None = None
-    maximum: timedelta | None = None
+    policy = culling.Policy()  # what ends the server while the culler is away
     route: Route | None = None  # how the gateway leads here; None where it does not
     environment_name = ""  # of the plan; "" before there is one, and for the trial of a build
     version = 0
@@ -333,7 +333,13 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         self._trial_volumes = tuple(mount.volume for mount in plan.folders) if plan.trial else ()
         self.memory_bytes = plan.resources.memory_bytes
         self.image_name = plan.image
-        self.idle_limit, self.maximum = plan.idle_limit, plan.maximum
+        self.policy = culling.Policy(
+            idle_limit=plan.idle_limit,
+            maximum=plan.maximum,
+            extension=plan.extension,
+            protection=plan.protection,
+            trial=plan.trial,
+        )
         self._secret = plan.secret.get_secret_value() if plan.secret else ""
         secrets = plan.secret_variables
         self._secret_names = tuple(secrets)
@@ -698,7 +704,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             self._drop_trial_folders()
             return 1
         if not task.ended:
-            return self._end_if_time_is_over()
+            return self._end_if_overdue()
         # The hub will not call stop for what has ended, and clears our state.
         self._soon(self._bury(task, self.launch_id, self._trial_volumes))
         self._trial_volumes = ()
@@ -706,23 +712,23 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         self.service_id, self.launch_id = "", 0
         return task.exit_code or (0 if task.state == "complete" else 1)
 
-    def _end_if_time_is_over(self) -> int | None:
-        """The environment's own limits: how long without anybody, how long in all."""
-        over = culling.decide(
-            idle_limit=self.idle_limit,
-            maximum=self.maximum,
-            started=_aware(self.orm_spawner.started),
-            last_activity=_aware(self.orm_spawner.last_activity),
-            now=datetime.now(UTC),
-        )
+    def _end_if_overdue(self) -> int | None:
+        """End what is over its limits while the culler, whose task that is, has long not asked."""
+        if not culler_seen.away:
+            return None
+        started, seen = self.orm_spawner.started, self.orm_spawner.last_activity
+        server = culling.Server(started=_aware(started), last_activity=_aware(seen))
+        over = culling.overdue(self.policy, server, datetime.now(UTC))
         if over is None:
             return None
-        self.log.info("%s: %s after %s", self._log_name, over.code, over.limit)
-        if self.trial:
-            self._report_end(LaunchFailed("trial-over"))
-        else:
-            duration = {lang: translator(lang).duration(over.limit) for lang in LANGUAGES}
-            self._report_end(LaunchFailed(over.code, duration=Text.model_validate(duration)))
+        self.log.warning("%s: %s, and the culler is away", self._log_name, over.code)
+        params: dict[str, Any] = {
+            name: Text.model_validate(
+                {lang: translator(lang).duration(limit) for lang in LANGUAGES}
+            )
+            for name, limit in over.params.items()
+        }
+        self._report_end(LaunchFailed(over.code, **params))
         self._clearing = self._soon(self._end())
         return 0
 
@@ -831,8 +837,7 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
             "trial": self.trial,
             "trial_volumes": list(self._trial_volumes),
             "secret_names": list(self._secret_names),  # the values are with the engine
-            "idle_limit": _seconds(self.idle_limit),
-            "maximum": _seconds(self.maximum),
+            **{name: _seconds(getattr(self.policy, name)) for name in _LIMITS},
             "route": self._seal.close(self.route.model_dump(mode="json")) if self.route else "",
         }
 
@@ -848,8 +853,8 @@ class SwarmEnvironmentSpawner(SwarmSpawner):
         self._trial_volumes = tuple(state.get("trial_volumes", ()))
         self._secret_names = tuple(state.get("secret_names", ()))
         self._secret_values = None
-        self.idle_limit = _duration(state.get("idle_limit"))
-        self.maximum = _duration(state.get("maximum"))
+        limits: dict[str, Any] = {name: _duration(state.get(name)) for name in _LIMITS}
+        self.policy = culling.Policy(**limits, trial=self.trial)
         if opened := self._seal.open(state.get("route", "")):
             self.route = Route.model_validate(opened)
             self.api_token = self.route.token.get_secret_value()

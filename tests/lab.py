@@ -113,7 +113,8 @@ class Lab:
             echo nameserver 127.0.0.1 > {folder}/resolv.conf
             mount --bind {folder}/resolv.conf /etc/resolv.conf
             exec dockerd --no-new-privileges --data-root {folder}/data --exec-root {folder}/exec \
-                --pidfile {folder}/pid -H unix://{folder}/docker.sock --cgroup-parent /{namespace}
+                --pidfile {folder}/pid -H unix://{folder}/docker.sock --cgroup-parent /{namespace} \
+                --insecure-registry {_SUBNET}.0/24
         """
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ class Door:
 
 
 @contextmanager
-def run_registry(folder: Path) -> Iterator[int]:
+def run_registry(folder: Path, address: str = "127.0.0.1") -> Iterator[int]:
     """Debian's docker-registry, as a process of ours; its port."""
     (port,) = free_ports(1)
     config = folder / "registry.yml"
@@ -101,7 +102,7 @@ def run_registry(folder: Path) -> Iterator[int]:
         "storage:\n"
         f"  filesystem: {{rootdirectory: {folder / 'images'}}}\n"
         "  delete: {enabled: true}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        f"http: {{addr: '{address}:{port}'}}\n"
     )
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen(
@@ -114,7 +115,7 @@ def run_registry(folder: Path) -> Iterator[int]:
         deadline = time.monotonic() + 20
         while True:
             try:
-                requests.get(f"http://127.0.0.1:{port}/v2/", timeout=2).raise_for_status()
+                requests.get(f"http://{address}:{port}/v2/", timeout=2).raise_for_status()
                 break
             except requests.ConnectionError:
                 assert process.poll() is None
@@ -123,6 +124,32 @@ def run_registry(folder: Path) -> Iterator[int]:
         yield port
     finally:
         end(process)
+
+
+def push_big(client: docker.DockerClient, tag: str, base: str, size: int) -> str:
+    """Make an image with that many bytes which nobody can compress, for a registry; its digest.
+
+    It is nowhere but there then.
+    """
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for name, data in (
+            ("Dockerfile", f"FROM {base}\nCOPY big /tmp/big\n".encode()),
+            ("big", secrets.token_bytes(size)),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    context.seek(0)
+    client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
+    digest = ""
+    try:
+        for line in client.images.push(tag, stream=True, decode=True):
+            assert "error" not in line, line
+            digest = (line.get("aux") or {}).get("Digest", digest)
+    finally:
+        client.images.remove(tag, force=True)
+    return digest
 
 
 def push_only(engine: docker.DockerClient, port: int, base: str, name: str) -> None:

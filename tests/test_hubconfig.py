@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from traitlets.config import Config
 
 from mydocker_hub import hubconfig
 from mydocker_hub.authenticator import listens_on_loopback
+from mydocker_hub.domain.culling import SiteLimits
 from mydocker_hub.services.builder.state import Settings
+from mydocker_hub.services.culler.state import limits_from
 from mydocker_hub.swarm.builds import Setup
 
 from .conftest import free_ports, proxy_folder
@@ -61,7 +64,7 @@ def builder(c: Config) -> dict:
 def test_the_builder_has_no_rights(tmp_path: Path) -> None:
     c = install(tmp_path, builder_port=1234)
     assert set(builder(c)) == {"name", "command", "display", "environment"}
-    assert [role["name"] for role in c.JupyterHub.load_roles] == ["user"]
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["user", "mydocker-culler"]
     of_builder, of_catalogue = builder(c)["environment"], catalogue(c)["environment"]
     for name in ("MYDOCKER_BUILDER_SECRET", "MYDOCKER_DATABASE_URL", "MYDOCKER_FILES_DIR"):
         assert of_builder[name] == of_catalogue[name]
@@ -69,6 +72,22 @@ def test_the_builder_has_no_rights(tmp_path: Path) -> None:
     assert of_builder["MYDOCKER_BUILDER_HOST"] == "127.0.0.1"
     assert of_catalogue["MYDOCKER_BUILDER_URL"] == "http://127.0.0.1:1234"
     assert stat.S_IMODE((tmp_path / "builder_secret").stat().st_mode) == 0o600
+
+
+def test_the_culler_sees_and_stops_servers_and_nothing_else(tmp_path: Path) -> None:
+    c = install(tmp_path, longest_idle_minutes=30, longest_run_hours=12, session_effect="exam")
+    (culler,) = [service for service in c.JupyterHub.services if service["name"] == "culler"]
+    assert set(culler) == {"name", "command", "display", "environment"}
+    (role,) = [role for role in c.JupyterHub.load_roles if role.get("services")]
+    assert role["services"] == ["culler"]
+    assert role["scopes"] == ["read:servers", "delete:servers"]
+    # the site's limits are the same for who stops and for who says when
+    of_culler, of_catalogue = culler["environment"], catalogue(c)["environment"]
+    limits = SiteLimits(timedelta(minutes=30), timedelta(hours=12))
+    assert limits_from(of_culler) == limits_from(of_catalogue) == limits
+    assert limits_from(catalogue(install(tmp_path))["environment"]) == SiteLimits()
+    assert of_culler["MYDOCKER_SESSION_EFFECT"] == of_catalogue["MYDOCKER_SESSION_EFFECT"] == "exam"
+    assert not any("SECRET" in name for name in of_culler)
 
 
 def test_what_the_builder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +124,8 @@ def test_what_the_builder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_without_a_builder(tmp_path: Path) -> None:
     c = install(tmp_path, builder=False)
-    assert [service["name"] for service in c.JupyterHub.services] == ["catalogue", "gateway"]
+    names = [service["name"] for service in c.JupyterHub.services]
+    assert names == ["catalogue", "gateway", "culler"]
     assert catalogue(c)["environment"]["MYDOCKER_BUILDER_URL"] == ""
 
 
@@ -194,7 +214,7 @@ def test_the_service_has_the_least_rights(tmp_path: Path) -> None:
     assert set(service["oauth_client_allowed_scopes"]) == SCOPES
     assert not {"admin", "oauth_roles", "api_token", "user"} & set(service)
     # no role names the service: of its own it may do nothing
-    assert [role["name"] for role in c.JupyterHub.load_roles] == ["user"]
+    assert not any("catalogue" in role.get("services", []) for role in c.JupyterHub.load_roles)
     assert c.JupyterHub.load_roles[0]["scopes"] == ["self", "access:services!service=catalogue"]
 
 
@@ -241,8 +261,9 @@ def test_what_the_operator_wrote_before_is_kept(tmp_path: Path) -> None:
     c.JupyterHub.load_roles = [{"name": "mine"}]
     c.JupyterHub.template_paths = ["/my/templates"]
     install(tmp_path, c)
-    assert [s["name"] for s in c.JupyterHub.services] == ["mine", "catalogue", "gateway", "builder"]
-    assert [role["name"] for role in c.JupyterHub.load_roles] == ["mine", "user"]
+    services = [service["name"] for service in c.JupyterHub.services]
+    assert services == ["mine", "catalogue", "gateway", "culler", "builder"]
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["mine", "user", "mydocker-culler"]
     assert c.JupyterHub.template_paths[0] == "/my/templates"
     assert len(c.JupyterHub.template_paths) == 2
 

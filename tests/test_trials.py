@@ -452,7 +452,12 @@ def test_trials_and_masks_outlive_the_hub(
     )
     old = environment("old", storage={"dedicated": "/data/m"})
     catalogue.write_text(yaml.safe_dump({"version": 1, "environments": [told, old]}))
-    starter = Starter(engine, bridge_address, catalogue, "")
+    often = """
+for service in c.JupyterHub.services:
+    if service["name"] == "culler":
+        service["environment"]["MYDOCKER_CULLER_SECONDS"] = "1"
+"""
+    starter = Starter(engine, bridge_address, catalogue, often)
     trial = trial_of("told")
     with starter(tmp_path) as (hub, lab):
         with lab.signed_in("carol") as carol:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from .calendar import NOT_ASKED, Opening
 from .environment import Environment, Status
 from .errors import MydockerError, NotFound, Refused
 from .people import Person
@@ -27,26 +29,40 @@ class Standing:
     """How a person stands to an environment: came in by a link? was given a right?
 
     `invited`: its audience names them, a course of theirs, their institution or all teachers.
+    `opening`: whether the sessions in the calendar let in (`store.sessions.opened`); until that was
+    asked, they do not.
     """
 
     enrolled: bool = False
     invited: bool = False
     right: Right | None = None
+    opening: Opening = NOT_ASKED
 
     def has(self, right: Right) -> bool:
         return self.right is not None and _ORDER.index(self.right) >= _ORDER.index(right)
 
 
 class Decision(NamedTuple):
-    """The answer to “may this person…?”; `code` says why not."""
+    """The answer to “may this person…?”; `code` says why not, `next` when they may, if ever."""
 
     allowed: bool
     code: str = ""
+    next: datetime | None = None
 
     def or_raise(self, environment: Environment) -> None:
         """Raise the refusal with its sentence, if it is one."""
         if not self.allowed:
-            raise _refusal(self.code, environment)
+            raise self.refusal(environment)
+
+    def refusal(self, environment: Environment) -> MydockerError:
+        """The refusal as an error with its sentence."""
+        if self.code == "environment-unknown":
+            return NotFound(self.code, environment=environment.slug)
+        if self.code == "not-allowed":
+            return Refused(self.code)
+        if self.next is not None:
+            return Refused(self.code, title=environment.title, when=self.next)
+        return Refused(self.code, title=environment.title)
 
 
 YES = Decision(True)
@@ -54,7 +70,7 @@ YES = Decision(True)
 
 def may_see(person: Person, environment: Environment, standing: Standing) -> Decision:
     """Whether the sheet may be shown. What may not be seen does not exist, for that person."""
-    if may_edit(person, environment, standing).allowed or standing.has(Right.VIEW):
+    if works_on(person, environment, standing):
         return YES
     if standing.enrolled:
         return YES
@@ -67,13 +83,21 @@ def may_see(person: Person, environment: Environment, standing: Standing) -> Dec
 
 def may_start(person: Person, environment: Environment, standing: Standing) -> Decision:
     """Whether a server may be started: the rule for the dashboard, the links and the REST API."""
+    uses = may_use(person, environment, standing)
+    if not uses.allowed or works_on(person, environment, standing):
+        return uses
+    opening = standing.opening
+    return YES if opening.allowed else Decision(False, opening.code, opening.next)
+
+
+def may_use(person: Person, environment: Environment, standing: Standing) -> Decision:
+    """Whether a server may be started at some time: `may_start` but for the calendar."""
     sees = may_see(person, environment, standing)
     if not sees.allowed and environment.status is not Status.READY:
         return sees
     if environment.status is Status.ARCHIVED:
         return Decision(False, "environment-archived")
-    works_on_it = may_edit(person, environment, standing).allowed or standing.has(Right.VIEW)
-    if works_on_it:
+    if works_on(person, environment, standing):
         return YES
     if environment.status is Status.DRAFT:
         return Decision(False, "environment-draft")
@@ -84,9 +108,22 @@ def may_start(person: Person, environment: Environment, standing: Standing) -> D
     return sees
 
 
+def works_on(person: Person, environment: Environment, standing: Standing) -> bool:
+    """Whether somebody edits an environment or was shown it: sessions do not bind them."""
+    return may_edit(person, environment, standing).allowed or standing.has(Right.VIEW)
+
+
+def is_shown(person: Person, environment: Environment, standing: Standing) -> bool:
+    """Whether an environment of theirs is on a person's dashboard now."""
+    return standing.opening.shown or works_on(person, environment, standing)
+
+
 def may_join(person: Person, environment: Environment, standing: Standing) -> Decision:
-    """Whether a valid join link lets this person in: everybody, once it can be started."""
-    return may_start(person, environment, replace(standing, enrolled=True))
+    """Whether a valid join link lets this person in: everybody, once it can be started.
+
+    Also outside sessions: who comes early is enrolled, and told when it opens.
+    """
+    return may_use(person, environment, replace(standing, enrolled=True))
 
 
 def may_edit(person: Person, environment: Environment, standing: Standing) -> Decision:
@@ -106,7 +143,7 @@ def may_copy(person: Person, environment: Environment, standing: Standing) -> De
     """
     if not person.may_create:
         return Decision(False, "not-allowed")
-    if may_edit(person, environment, standing).allowed or standing.has(Right.VIEW):
+    if works_on(person, environment, standing):
         return YES
     if environment.public and environment.status is Status.READY:
         return YES
@@ -121,11 +158,10 @@ def may_try(person: Person, environment: Environment, standing: Standing) -> Dec
     """
     if not person.may_create:
         return Decision(False, "not-allowed")
-    starts = may_start(person, environment, standing)
-    works_on_it = may_edit(person, environment, standing).allowed or standing.has(Right.VIEW)
-    if starts.allowed and not works_on_it:
+    uses = may_use(person, environment, standing)
+    if uses.allowed and not works_on(person, environment, standing):
         return Decision(False, "not-allowed")
-    return starts
+    return uses
 
 
 def may_delete(person: Person, environment: Environment, standing: Standing) -> Decision:
@@ -142,11 +178,3 @@ def may_answer(person: Person, kind: Literal["access", "publish"], standing: Sta
     if kind == "access" and person.may_create and standing.has(Right.OWN):
         return YES
     return Decision(False, "not-allowed")
-
-
-def _refusal(code: str, environment: Environment) -> MydockerError:
-    if code == "environment-unknown":
-        return NotFound(code, environment=environment.slug)
-    if code == "not-allowed":
-        return Refused(code)
-    return Refused(code, title=environment.title)

@@ -353,10 +353,39 @@ class Storage(Model):
 
 
 class Lifetime(Model):
-    """When a server is stopped by itself; without a value, never for that reason."""
+    """When a server is stopped by itself; without a value, never for that reason.
+
+    `extension` is how much longer than `maximum` its person may let it run, in all; `protection`
+    how long ahead they may say “keep it running, though nobody is there” for a long computation.
+    """
 
     idle_limit: Duration | None = None
     maximum: Duration | None = None
+    extension: Duration | None = None
+    protection: Duration | None = None
+
+
+class Effect(StrEnum):
+    """What the sessions of an environment decide.
+
+    `indicative`: outside them it is on no student's dashboard; a link starts it. `reserved`: it
+    starts during sessions only, and shortly before. `exam`: the same for those alone who are
+    enrolled, and it ends with the session, whatever anybody clicks.
+    """
+
+    INDICATIVE = "indicative"
+    RESERVED = "reserved"
+    EXAM = "exam"
+
+
+class SessionRules(Model):
+    """How sessions bind an environment: without `effect`, as the site says.
+
+    `open_before` is how early a start is allowed where sessions are needed for one.
+    """
+
+    effect: Effect | None = None
+    open_before: Duration = timedelta(minutes=15)
 
 
 class Maintainer(Model):
@@ -521,6 +550,7 @@ class Environment(Model):
     lifetime: Lifetime = Lifetime()
     content: Content | None = None
     audience: Audience = Audience()
+    sessions: SessionRules = SessionRules()
 
     @field_validator("slug")
     @classmethod
@@ -660,7 +690,11 @@ PlacementConstraint = Annotated[
 
 
 class ComputeType(Model):
-    """Where servers may run: placement, generic resources (GPUs), storage."""
+    """Where servers may run: placement, generic resources (GPUs), storage.
+
+    Sessions of what `needs_approval` wait for an administrator. `ask_every` is how often people are
+    asked whether they still use a server; who does not answer is stopped.
+    """
 
     slug: Slug
     title: Title
@@ -670,3 +704,5 @@ class ComputeType(Model):
         Annotated[int, Field(ge=1, le=1024, strict=True)],
     ] = Field(default_factory=dict, max_length=20)
     volumes: VolumeDriver = VolumeDriver()
+    needs_approval: YesNo = False
+    ask_every: Duration | None = None

@@ -15,6 +15,8 @@ are plain values or `Text`; never a token, a password or a URL with credentials.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
 
@@ -79,6 +81,7 @@ CODES: dict[str, Entry] = {
             "such as quay.io/jupyter/scipy-notebook:2026-04-20."
         ),
     ),
+    "session-unknown": Entry(404, N_("There is no such session in the calendar.")),
     "build-unknown": Entry(404, N_("There is no such build of this image.")),
     "join-link-unknown": Entry(
         404,
@@ -124,6 +127,27 @@ CODES: dict[str, Entry] = {
         N_(
             "The environment “%(title)s” is not ready yet: "
             "only the people who work on it can start it. Ask them when it opens."
+        ),
+    ),
+    "session-closed": Entry(
+        403,
+        N_(
+            "“%(title)s” can be started during its sessions only. It opens on %(when)s. "
+            "Your files are kept until then."
+        ),
+    ),
+    "session-none": Entry(
+        403,
+        N_(
+            "“%(title)s” can be started during its sessions only, and none is to come. "
+            "Ask its maintainer when the next one is; your files are kept."
+        ),
+    ),
+    "exam-not-enrolled": Entry(
+        403,
+        N_(
+            "“%(title)s” is an exam, and you are not on its list. "
+            "Open it by the link or the activity that your teacher gave you, or ask them."
         ),
     ),
     # coming in
@@ -339,6 +363,17 @@ CODES: dict[str, Entry] = {
     "request-answered": Entry(
         409, N_("“%(name)s” has answered this request already: there is nothing left to do.")
     ),
+    "session-decided": Entry(
+        409,
+        N_("“%(name)s” has decided on this session already: load the page again."),
+    ),
+    "session-cancelled": Entry(
+        409,
+        N_("This session has been cancelled and cannot be changed any more: book another one."),
+    ),
+    "too-many-feeds": Entry(
+        409, N_("You have %(number)s calendar addresses already: withdraw one that nobody uses.")
+    ),
     "build-running": Entry(
         409,
         N_("A build of “%(image)s” is under way: wait for its end, or cancel it."),
@@ -539,6 +574,20 @@ CODES: dict[str, Entry] = {
         400,
         N_("The sign-in was not finished in time. Open the environment again."),
     ),
+    "not-extendable": Entry(
+        409,
+        N_(
+            "This environment cannot run for longer: it has reached the longest time that it may, "
+            "or ends with an exam. Save your work."
+        ),
+    ),
+    "not-protectable": Entry(
+        409,
+        N_(
+            "This environment cannot be kept running while nobody is there. "
+            "Ask its maintainer if you need that for a long computation."
+        ),
+    ),
     # how a running server ended
     "idle": Entry(
         410,
@@ -552,6 +601,20 @@ CODES: dict[str, Entry] = {
         N_(
             "The environment was stopped because it had run for %(duration)s, "
             "the longest that it may. Your files are kept: you can start it again."
+        ),
+    ),
+    "unanswered": Entry(
+        410,
+        N_(
+            "The environment was stopped because nobody answered whether it is still used. "
+            "Your files are kept: you can start it again."
+        ),
+    ),
+    "exam-over": Entry(
+        410,
+        N_(
+            "The exam ended on %(when)s, and the environment was stopped with it. "
+            "What is in your personal folder is kept."
         ),
     ),
     "trial-over": Entry(
@@ -734,4 +797,7 @@ def error_for(code: str, params: dict[str, Any]) -> MydockerError:
     """The error that another process of ours named by `code`; an unknown code is `internal`."""
     if code not in CODES:
         return MydockerError("internal", log_detail=f"unknown code {code!r}")
+    if isinstance(params.get("when"), str):  # JSON knows no instants
+        with suppress(ValueError):
+            params = {**params, "when": datetime.fromisoformat(params["when"])}
     return MydockerError(code, **params)

@@ -119,6 +119,8 @@ class LaunchPlan(Model):
     generic_resources: dict[str, int] = Field(default_factory=dict)
     idle_limit: timedelta | None = None
     maximum: timedelta | None = None
+    extension: timedelta | None = None
+    protection: timedelta | None = None
     secret: SecretStr | None = None
     secret_variables: dict[str, SecretStr] = Field(default_factory=dict)
     trial: bool = False
@@ -282,6 +284,8 @@ def plan(
         generic_resources=compute_type.generic_resources,
         idle_limit=environment.lifetime.idle_limit,
         maximum=environment.lifetime.maximum,
+        extension=environment.lifetime.extension,
+        protection=environment.lifetime.protection,
         secret=secret if "PASSWORD" in used else None,
         secret_variables={name: SecretStr(value) for name, value in secret_variables.items()},
         trial=bool(trial_server),

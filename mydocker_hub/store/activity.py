@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from ..domain import launch, names
 from ..domain.access import may_join, may_start
+from ..domain.calendar import DEFAULT_SITE, Site
 from ..domain.errors import Conflict, NotFound, Refused
 from ..domain.people import Person
 from ..seal import Seal
-from . import reading, trials, workshop
+from . import reading, sessions, trials, workshop
 from .editing import audit, person_row
 from .tables import EnrolmentRow, FolderRow, JoinLinkRow, LaunchRow, PersonRow
 
@@ -70,10 +71,12 @@ def begin_launch(
     secret: SecretStr,
     seal: Seal,
     now: datetime,
+    site: Site = DEFAULT_SITE,
 ) -> launch.LaunchPlan:
     """Decide on a start and say how: the one place that does, whatever door it came through.
 
     For a trial, `environment` is the server's own name. `seal` opens the environment's secrets.
+    `site` says what sessions decide where the environment does not.
 
     Raises `NotFound` or `Refused` with the reason, `Conflict` where the server's name is not the
     environment's.
@@ -90,7 +93,7 @@ def begin_launch(
             seal=seal,
             now=now,
         )
-    found = reading.find(session, environment, person)
+    found = sessions.opened_one(session, reading.find(session, environment, person), now, site)
     definition = found.environment
     may_start(person, definition, found.standing).or_raise(definition)
     expected = names.server_name(definition.slug)

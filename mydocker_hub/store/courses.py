@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ..domain.access import may_edit, may_start
+from ..domain.access import may_edit, may_use
 from ..domain.environment import Environment, JoinLink, Status
 from ..domain.errors import NotFound, Refused
 from ..domain.people import Person
@@ -213,7 +213,7 @@ def can_be_chosen(session: Session, person: Person) -> list[Found]:
         found
         for found in reading.startable_by(session, person)
         if _may_be_chosen(person, found)
-        and may_start(person, found.environment, found.standing).allowed
+        and may_use(person, found.environment, found.standing).allowed
     ]
 
 
@@ -256,7 +256,7 @@ def _open(
     # Held from here on: it must not stop being public before the link is there to be revoked.
     session.execute(select(EnvironmentRow.id).where(EnvironmentRow.slug == slug).with_for_update())
     found = reading.find(session, slug, person)
-    may_start(person, found.environment, found.standing).or_raise(found.environment)
+    may_use(person, found.environment, found.standing).or_raise(found.environment)
     if not _may_be_chosen(person, found):
         raise Refused("not-allowed")
     # Everybody may start what is public: a link to it gives nothing away, whoever makes it. Who may

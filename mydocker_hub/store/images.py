@@ -521,7 +521,7 @@ def _found(row: Any, files: tuple[ContextFile, ...]) -> FoundImage:
     )
 
 
-@lru_cache(maxsize=500)  # as `reading._environment`
+@lru_cache(maxsize=500)  # as `reading.parsed`
 def _recipe(text: str) -> Recipe:
     return Recipe.model_validate_json(text)
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Select, String, Text, and_, cast, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from ..domain import culling
 from ..domain.access import Right, Standing
 from ..domain.environment import ComputeType, Environment, JoinLink, Status
 from ..domain.errors import NotFound
@@ -68,11 +69,12 @@ class LastLaunch:
     notice_code: str
     notice_at: datetime | None
     secrets_changed: bool  # since then, so that another start would be told others
+    server: culling.Server  # what its person was told and said; its times are the hub's to say
 
     @property
     def environment(self) -> Environment:
         """The environment as it was at that start."""
-        return _environment(self.definition)
+        return parsed(self.definition)
 
 
 def find(session: Session, slug: str, person: Person) -> Found:
@@ -242,6 +244,7 @@ def last_launches(
             notice_code=row.notice_code,
             notice_at=row.notice_at,
             secrets_changed=changed,
+            server=as_server(row),
         )
         for row, definition, changed in rows
         if row.environment_id is not None
@@ -399,7 +402,7 @@ def as_found(row: Any) -> Found:
     """A row of `with_standing` as one person finds the environment."""
     return Found(
         id=row.id,
-        environment=_environment(row.definition),
+        environment=parsed(row.definition),
         version=row.version,
         updated_at=row.updated_at,
         standing=Standing(
@@ -415,8 +418,23 @@ def as_found(row: Any) -> Found:
 # To check a definition takes longer than all the rest of a page, and the same ones are read again
 # and again. The key is the definition's own text, so that nothing ever has to be forgotten.
 @lru_cache(maxsize=2000)
-def _environment(definition: str) -> Environment:
+def parsed(definition: str) -> Environment:
+    """A stored definition."""
     return Environment.model_validate_json(definition)
+
+
+def as_server(row: LaunchRow) -> culling.Server:
+    """What a person was told of their running server, and said of it; its times are the hub's."""
+    notice = None
+    if row.warned_at is not None and row.stops_at is not None:
+        notice = culling.Notice(row.warned_code, row.warned_at, row.stops_at)
+    return culling.Server(
+        started=None,
+        notice=notice,
+        used_at=row.used_at,
+        extended_until=row.extended_until,
+        protected_until=row.protected_until,
+    )
 
 
 def as_join_link(row: JoinLinkRow) -> JoinLink:

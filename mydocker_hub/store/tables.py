@@ -549,12 +549,116 @@ class LaunchRow(Base):
     end_params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     notice_code: Mapped[str] = mapped_column(String(40), default="")
     notice_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # What the person was told of a stop to come, and what they said (`domain.culling`).
+    warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    warned_code: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    stops_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # “yes, I still use it”
+    extended_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    protected_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     __table_args__ = (Index("ix_launches_person_environment", "person_id", "environment_id", "id"),)
 
 
+class SessionRow(Base):
+    """A booked session of an environment, once or repeated: a `domain.calendar.Session`.
+
+    `first_at` and `last_at` bound all its occurrences, for looking up; `last_at` is empty for a
+    series without an end. One occurrence that was changed is a row of its own, with the series and
+    the instant that it stands for (RFC 5545 §3.8.4.4, RECURRENCE-ID).
+    """
+
+    __tablename__ = "sessions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    uid: Mapped[str] = mapped_column(String(100), index=True)  # that of iCalendar, for a series
+    environment_id: Mapped[int] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), index=True
+    )
+    series_id: Mapped[int | None] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), index=True
+    )
+    replaces_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    first_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    last_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+    sequence: Mapped[int] = mapped_column(Integer, default=0)
+    made_by: Mapped[str] = mapped_column(String(255))
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    decided_by: Mapped[str] = mapped_column(String(255), default="")
+    decided_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    reason: Mapped[str] = mapped_column(String(1000), default="")
+
+
+class FeedRow(Base):
+    """A secret address of an iCalendar feed; only its digest is kept.
+
+    `kind` is `mine`, `environment` or `all` (administrators).
+    """
+
+    __tablename__ = "feeds"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    environment_id: Mapped[int | None] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), index=True
+    )
+    label: Mapped[str] = mapped_column(String(200), default="")
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    read_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class PullRow(Base):
+    """An image that is brought to the nodes before a session begins.
+
+    `nodes` says of each node, by its id, its name, whether the image is there, and why not;
+    `constraints` are the placement constraints that say which nodes may run it.
+    """
+
+    __tablename__ = "pulls"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    starts_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    image: Mapped[str] = mapped_column(String(255))
+    constraints: Mapped[list[str]] = mapped_column(JSON, default=list)
+    digest: Mapped[str] = mapped_column(String(80), default="")
+    nodes: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    begun_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    end_code: Mapped[str] = mapped_column(String(40), default="")
+
+    __table_args__ = (
+        Index("uq_pulls_session_id_starts_at", "session_id", "starts_at", unique=True),
+    )
+
+
+class MailRow(Base):
+    """A message that is to be sent, kept until the mail server took it."""
+
+    __tablename__ = "mails"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    address: Mapped[str] = mapped_column(String(255))
+    language: Mapped[str] = mapped_column(String(5))
+    template: Mapped[str] = mapped_column(String(40))
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    next_try_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    error: Mapped[str] = mapped_column(String(500), default="")
+
+
 class FolderRow(Base):
-    """A personal folder that exists and was made writable; `node` holds it if disks are local."""
+    """A personal folder that exists and was made writable; `node` holds it if disks are local.
+
+    `left_at` is since when nobody can come to it any more: its person or its environment is gone.
+    """
 
     __tablename__ = "folders"
 
@@ -564,6 +668,7 @@ class FolderRow(Base):
     )
     node: Mapped[str] = mapped_column(String(64), default="")
     prepared_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    left_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class AuditRow(Base):

@@ -113,6 +113,28 @@ class SwarmClient:
 
         return await self._call(remove)
 
+    async def on_own_disk(self, volumes: Sequence[str]) -> list[str]:
+        """Which of these volumes are plain folders on this engine's disk, or not there at all.
+
+        Removing another one would not remove what is in it (NFS), or would do so everywhere.
+        """
+
+        def look(api: docker.APIClient) -> list[str]:
+            plain = []
+            for volume in volumes:
+                try:
+                    found = api.inspect_volume(volume)
+                except APIError as error:
+                    if error.status_code != 404:
+                        raise
+                    plain.append(volume)
+                else:
+                    if found["Driver"] == "local" and not found.get("Options"):
+                        plain.append(volume)
+            return plain
+
+        return await self._call(look)
+
     async def old_trial_volumes(self, hub: str, before: datetime) -> list[str]:
         """The volumes of trials on this engine that no container holds, made before an instant."""
 
@@ -147,6 +169,37 @@ class SwarmClient:
         """The Swarm's nodes as the engine describes them."""
         nodes: list[dict[str, Any]] = await self._call(lambda api: api.nodes())
         return nodes
+
+    async def labelled_services(self, label: str) -> list[dict[str, Any]]:
+        """The Swarm services that bear a label (`name=value`), as the engine describes them."""
+        services: list[dict[str, Any]] = await self._call(
+            lambda api: api.services(filters={"label": label})
+        )
+        return services
+
+    async def labelled_tasks(self, label: str) -> list[Task]:
+        """All tasks of the Swarm services that bear a label (`name=value`)."""
+
+        def read(api: docker.APIClient) -> list[Task]:
+            return [read_task(raw) for raw in api.tasks(filters={"label": label})]
+
+        return await self._call(read)
+
+    async def digest(self, image: str) -> str:
+        """What a registry says an image is at the moment (`sha256:…`).
+
+        Nothing where it knows no such image, or does not answer.
+        """
+
+        def ask(_: docker.APIClient) -> str:
+            with self._connect(timeout=REGISTRY_TIMEOUT_SECONDS) as api:
+                try:
+                    return str(api.inspect_distribution(image)["Descriptor"]["digest"])
+                except (APIError, requests.ReadTimeout) as error:
+                    log.info("no digest of %s: %s", image, error)
+                    return ""
+
+        return await self._call(ask)
 
     async def last_lines(self, service_id: str, lines: int = 30) -> str:
         """The last lines that a Swarm service wrote, or nothing where they cannot be had.
@@ -199,7 +252,7 @@ class SwarmClient:
 
     async def is_local(self, node_id: str) -> bool:
         """Whether a node is the engine that we talk to."""
-        return node_id == await self._own_node()
+        return node_id == await self.own_node()
 
     async def address(self, node_id: str) -> str:
         """Where the ports that a node publishes are reached from here."""
@@ -266,7 +319,8 @@ class SwarmClient:
         if self._api is not None:
             self._api.close()
 
-    async def _own_node(self) -> str:
+    async def own_node(self) -> str:
+        """The id of the node whose engine we talk to; "" where it is in no Swarm."""
         if self._node_id is None:
             info = await self._call(lambda api: api.info())
             self._node_id = str((info.get("Swarm") or {}).get("NodeID", ""))

@@ -63,6 +63,13 @@ _SENTENCES = (
     N_("a variable that everybody reads has this name: remove it first"),
     N_("it is in the public catalogue already"),
     N_("you may change it already"),
+    N_("this rule leaves no day: look at its end and at the first day"),
+    N_("a series lasts at most five years: let it end earlier"),
+    N_("every day of it is left out"),
+    N_("say when it ends: with UNTIL (the last day) or COUNT, not both"),
+    N_("certain days of the week are for FREQ=WEEKLY"),
+    N_("days such as 1MO, the first Monday, are for FREQ=MONTHLY"),
+    N_("write either BYDAY or BYMONTHDAY"),
 )
 
 # What names fields of the model, as the form says it.
@@ -140,6 +147,40 @@ _PATTERNS = (
     (
         r"“(?P<name>.*)” is not known: choose one of .*",
         N_("“%(name)s” is not known here: choose one of those offered"),
+    ),
+    (
+        r"the first day is none of the rule's: begin on (?P<day>[0-9-]+)",
+        N_("the series does not take place on this first day: begin on %(day)s"),
+    ),
+    (
+        r"a series has at most (?P<number>\d+) sessions within five years: let it end earlier",
+        N_("a series has at most %(number)s sessions within five years: let it end earlier"),
+    ),
+    (
+        r"(?P<name>[A-Z]+|1) is there twice: .*",
+        N_("%(name)s is there twice: write a rule such as FREQ=WEEKLY;BYDAY=MO;UNTIL=20270630"),
+    ),
+    (
+        r"“(?P<name>.*)” is no part of a rule that is known here: .*",
+        N_(
+            "“%(name)s” is no part of a rule that is known here: write a rule such as "
+            "FREQ=WEEKLY;BYDAY=MO;UNTIL=20270630"
+        ),
+    ),
+    (
+        r"(?P<name>[A-Z]+|1) cannot be “(?P<value>.*)” here: .*",
+        N_(
+            "%(name)s cannot be “%(value)s” here: write a rule such as "
+            "FREQ=WEEKLY;BYDAY=MO;UNTIL=20270630"
+        ),
+    ),
+    (
+        r"FREQ is missing: .*",
+        N_("FREQ is missing: write a rule such as FREQ=WEEKLY;BYDAY=MO;UNTIL=20270630"),
+    ),
+    (
+        r"UNTIL is a day such as 20270630, which (?P<day>.*) is not",
+        N_("UNTIL is a day such as 20270630, which %(day)s is not"),
     ),
     (r"there are (?P<number>\d+) secrets already", N_("there are %(number)s secrets already")),
 )

@@ -125,6 +125,9 @@ WORDS = {
     "status.test": N_("in test"),
     "status.ready": N_("ready"),
     "status.archived": N_("archived"),
+    "sessions.effect.indicative": N_("indicative"),
+    "sessions.effect.reserved": N_("reserved"),
+    "sessions.effect.exam": N_("exam"),
 }
 
 
@@ -139,7 +142,8 @@ def field_value(path: str, value: Any, translator: Translator) -> str:
         return translator.gettext("yes") if value else translator.gettext("no")
     if path.endswith("_bytes") and isinstance(value, int):
         return translator.bytes(value)
-    if path.startswith("lifetime.") and isinstance(value, str):
+    durations = path.startswith("lifetime.") or path == "sessions.open_before"
+    if durations and isinstance(value, str):
         return translator.duration(_duration(value))
     if isinstance(value, int | float):
         return translator.number(value)

@@ -126,6 +126,18 @@ def _translations(lang: str) -> gettext_module.NullTranslations:
     return gettext_module.GNUTranslations(compiled)
 
 
+_WARNINGS = {
+    "idle": N_("Nothing has been done in it for a while: it stops at %(time)s."),
+    "time-over": N_(
+        "It has run for nearly as long as it may: it stops at %(time)s, whatever you do. "
+        "Save your work."
+    ),
+    "unanswered": N_("Are you still using it? Without an answer it stops at %(time)s."),
+    "exam-over": N_("The exam ends at %(time)s, and this stops with it. Save your work before."),
+    "trial-over": N_("This trial ends at %(time)s, and nothing of it is kept."),
+}
+
+
 class Translator:
     """One language: its sentences, and how it writes numbers, dates and quantities.
 
@@ -328,6 +340,10 @@ class Translator:
                 share,
             )
         return self.gettext("no limit on CPUs")
+
+    def warning(self, code: str, stops_at: dt.datetime) -> str:
+        """What a person is told of a stop to come (`domain.culling`)."""
+        return self.gettext(_WARNINGS[code], time=self.time(stops_at))
 
     def _ends(self, lifetime: Lifetime) -> Iterator[str]:
         if lifetime.idle_limit:

@@ -36,6 +36,8 @@ PATH_PATTERNS = {
     "request_id": r"[1-9][0-9]{0,17}",
     "user": r"[^\x00-\x20/.\x7f][^\x00-\x20/\x7f]*",
     "number": r"[1-9][0-9]{0,8}",
+    "session_id": r"[1-9][0-9]{0,17}",
+    "instant": r"20[0-9]{6}T[0-9]{6}Z",
 }
 PATH_LIMITS = {
     "slug": 30,
@@ -47,6 +49,8 @@ PATH_LIMITS = {
     "request_id": 18,
     "user": 255,
     "number": 9,
+    "session_id": 18,
+    "instant": 16,
 }
 """The longest value of each, in characters."""
 

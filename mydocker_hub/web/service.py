@@ -54,9 +54,9 @@ def now() -> datetime:
 
 
 def summary(request: HTTPServerRequest) -> str:
-    """A request for the log. The path may hold a join key, a secret of sorts: it is cut."""
+    """A request for the log. The path may hold a key, a secret of sorts: it is cut."""
     path = urlsplit(request.uri or "").path
-    path = re.sub(r"((?:join[^/]*|links|register)/)[A-Za-z0-9]{4,}", r"\1…", path)
+    path = re.sub(r"((?:join[^/]*|links|register|feeds)/)[A-Za-z0-9]{4,}", r"\1…", path)
     return f"{request.method} {path}"
 
 

@@ -4,10 +4,14 @@ Alice is a student. Bob is a teacher and owns the environment. Charlie is a teac
 to it, until Bob gives him a right. Carol is an administrator.
 """
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from mydocker_hub.domain import access
 from mydocker_hub.domain.access import Right, Standing
+from mydocker_hub.domain.calendar import ALWAYS_OPEN, Opening
 from mydocker_hub.domain.environment import Environment, Interface, Status
 from mydocker_hub.domain.errors import NotFound, Refused
 from mydocker_hub.domain.people import Person, Role
@@ -17,19 +21,20 @@ BOB = Person(name="bob", roles={Role.STUDENT, Role.TEACHER})
 CHARLIE = Person(name="charlie", roles={Role.STUDENT, Role.TEACHER})
 CAROL = Person(name="carol", roles={Role.STUDENT, Role.ADMIN})
 
+OPEN = Standing(opening=ALWAYS_OPEN)
 WHO = {
-    "alice": (ALICE, Standing()),
-    "alice, enrolled": (ALICE, Standing(enrolled=True)),
-    "alice, may view": (ALICE, Standing(right=Right.VIEW)),
+    "alice": (ALICE, OPEN),
+    "alice, enrolled": (ALICE, Standing(opening=ALWAYS_OPEN, enrolled=True)),
+    "alice, may view": (ALICE, Standing(opening=ALWAYS_OPEN, right=Right.VIEW)),
     # a teacher who has become a student keeps what was shared, not the power to change it
-    "alice, may edit": (ALICE, Standing(right=Right.EDIT)),
-    "alice, owner": (ALICE, Standing(right=Right.OWN)),
-    "bob, owner": (BOB, Standing(right=Right.OWN)),
-    "charlie": (CHARLIE, Standing()),
-    "charlie, enrolled": (CHARLIE, Standing(enrolled=True)),
-    "charlie, may view": (CHARLIE, Standing(right=Right.VIEW)),
-    "charlie, may edit": (CHARLIE, Standing(right=Right.EDIT)),
-    "carol": (CAROL, Standing()),
+    "alice, may edit": (ALICE, Standing(opening=ALWAYS_OPEN, right=Right.EDIT)),
+    "alice, owner": (ALICE, Standing(opening=ALWAYS_OPEN, right=Right.OWN)),
+    "bob, owner": (BOB, Standing(opening=ALWAYS_OPEN, right=Right.OWN)),
+    "charlie": (CHARLIE, OPEN),
+    "charlie, enrolled": (CHARLIE, Standing(opening=ALWAYS_OPEN, enrolled=True)),
+    "charlie, may view": (CHARLIE, Standing(opening=ALWAYS_OPEN, right=Right.VIEW)),
+    "charlie, may edit": (CHARLIE, Standing(opening=ALWAYS_OPEN, right=Right.EDIT)),
+    "carol": (CAROL, OPEN),
 }
 
 QUESTIONS = {
@@ -135,7 +140,7 @@ def test_refusals_say_why(who, status, question, code):
     person, standing = WHO[who]
     subject = environment(status)
     decision = QUESTIONS[question](person, subject, standing)
-    assert decision == (False, code)
+    assert decision == (False, code, None)
     with pytest.raises(NotFound if code == "environment-unknown" else Refused) as refused:
         decision.or_raise(subject)
     assert refused.value.code == code
@@ -167,3 +172,52 @@ def test_rights_include_those_before():
         standing = Standing(right=right)
         assert [standing.has(other) for other in rights] == [n <= given for n in range(3)]
     assert not any(Standing(enrolled=True).has(right) for right in rights)
+
+
+CLOSED = Opening(False, "session-closed", next=datetime(2027, 1, 18, 7, 15, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("who", "bound"),
+    [
+        ("alice, enrolled", True),
+        ("charlie, enrolled", True),
+        ("alice, may view", False),
+        ("charlie, may view", False),
+        ("bob, owner", False),
+        ("carol", False),
+    ],
+)
+def test_sessions_bind_those_who_do_not_work_on_it(who, bound):
+    person, standing = WHO[who]
+    standing = replace(standing, opening=CLOSED)
+    subject = environment(Status.READY, public=True)
+    decision = access.may_start(person, subject, standing)
+    assert decision == ((False, "session-closed", CLOSED.next) if bound else access.YES)
+    if bound:
+        with pytest.raises(Refused) as refused:
+            decision.or_raise(subject)
+        assert refused.value.params["when"] == CLOSED.next
+        assert refused.value.sentence % refused.value.params
+
+
+def test_who_comes_early_by_a_link_is_enrolled_and_starts_later():
+    subject = environment(Status.READY)
+    standing = Standing(opening=CLOSED)
+    assert access.may_join(ALICE, subject, standing).allowed
+    enrolled = replace(standing, enrolled=True)
+    assert access.may_start(ALICE, subject, enrolled).code == "session-closed"
+
+
+def test_nobody_starts_before_the_calendar_was_asked():
+    subject = environment(Status.READY, public=True)
+    assert access.may_start(ALICE, subject, Standing(enrolled=True)).code == "session-none"
+    assert access.may_start(BOB, subject, Standing(right=Right.VIEW)).allowed
+
+
+def test_what_is_outside_its_sessions_is_on_the_dashboards_of_who_works_on_it():
+    hidden = Opening(True, shown=False)
+    subject = environment(Status.READY, public=True)
+    assert not access.is_shown(ALICE, subject, Standing(enrolled=True, opening=hidden))
+    assert access.is_shown(BOB, subject, Standing(right=Right.OWN, opening=hidden))
+    assert access.is_shown(ALICE, subject, Standing(enrolled=True, opening=CLOSED))

@@ -29,12 +29,14 @@ from mydocker_hub.domain.images import BuildState, ContextFile, Recipe
 from mydocker_hub.domain.people import Person, Role
 from mydocker_hub.filestore import FileStore
 from mydocker_hub.services.builder.app import make_app
+from mydocker_hub.services.builder.preparation import Preparation
 from mydocker_hub.services.builder.state import Settings
 from mydocker_hub.services.builder.worker import Worker
 from mydocker_hub.store import builds, images
 from mydocker_hub.store.builds import Build
 from mydocker_hub.store.database import Database
 from mydocker_hub.swarm.builds import Limits, Setup, read_facts
+from mydocker_hub.swarm.client import SwarmClient
 from tests.conftest import ROOT, end, free_ports, start_hub
 from tests.gitserver import run_git_server
 from tests.hub import RunningHub, processes
@@ -582,10 +584,13 @@ async def test_a_git_repository(
 @pytest.fixture
 async def address(settings: Settings, workshop: Workshop) -> AsyncIterator[str]:
     worker = Worker(settings, workshop.database)
-    server = HTTPServer(make_app(settings, worker))
+    swarm = SwarmClient()
+    preparation = Preparation(workshop.database, swarm, settings.setup.hub, before=timedelta(0))
+    server = HTTPServer(make_app(settings, worker, preparation))
     server.listen(settings.port, settings.host)
     yield f"http://{settings.host}:{settings.port}"
     server.stop()
+    swarm.close()
     await worker.engine.close()
 
 
@@ -610,7 +615,11 @@ async def test_its_addresses(
     # nobody makes it look around in our own network
     private = f"{bridge_address}:5000/x:1"
     assert await asked(lambda: api.facts(private)) == "registry-unavailable"
-    for path in ("/", "/wake", "/facts"):
+    (machine,) = await api.machines()
+    assert machine.up
+    assert machine.cpus > 0
+    assert machine.memory_bytes > 10**8
+    for path in ("/", "/wake", "/facts", "/machines"):
         answer = await asyncio.to_thread(requests.get, f"{address}{path}", timeout=5)
         assert answer.status_code == 401
 

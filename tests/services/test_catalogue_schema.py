@@ -52,6 +52,8 @@ EXAMPLES = 30
 OF_THE_BUILDER = "/image-facts"
 """Answered with 503 here, as the document says: tests' hubs have no builder."""
 RECIPE = {"title": "Of schemathesis", "base": "example.org/base:1"}
+SESSION = {"starts": "2027-01-25T08:30:00", "duration": "PT4H", "expected": 20}
+SERIES = {**SESSION, "starts": "2027-01-18T08:30:00", "rule": "FREQ=WEEKLY;COUNT=4"}
 SENSIBLE: dict[str, dict[str, Any]] = {
     "/packages": {"slug": "schemathesis-3", "packages": ["numpy"]},
     "/images": {"slug": "schemathesis-4", "recipe": RECIPE},
@@ -65,6 +67,11 @@ SENSIBLE: dict[str, dict[str, Any]] = {
     "/secrets/{variable}": {"value": "x"},
     "/environments/{slug}/requests": {"kind": "publish", "message": "Please"},
     "/requests/{request_id}": {"accepted": False, "text": "No"},
+    "/environments/{slug}/sessions": SESSION,
+    "/sessions/copy": {"sessions": [1], "first": "2028-01-17"},
+    "/sessions/{session_id}": SERIES,
+    "/occurrences/{instant}": SESSION,
+    "/decision": {"approved": False, "reason": "No"},
 }
 NAMES_SOMETHING_NEW = {
     "/environments",
@@ -172,6 +179,8 @@ def test_operations(
         "user": "carol",
         "request_id": "1",
         "number": "1",
+        "session_id": "1",
+        "instant": "20270125T073000Z",
     }
     seen: Counter[int] = Counter()
 
@@ -211,6 +220,8 @@ def test_operations(
         elif path == "/deep-links":
             case.body = choice_at_a_platform(request.getfixturevalue("hub"))
             return
+        elif path.startswith("/sessions/") or path.endswith("/sessions/copy"):
+            make_session_ready()
         elif path.startswith(("/environments/{slug}/", "/requests")):
             make_ready()
         elif path.startswith("/images/{slug}"):
@@ -227,6 +238,8 @@ def test_operations(
                 body["slug"] = definition()["slug"]  # one that is free
             if path.endswith("/restore"):
                 body["expected_version"] = int(etag().strip('"'))
+            if path.endswith("/sessions/copy"):
+                body["sessions"] = [int(known["session_id"])]
             changed = data.draw(st.none() | st.sampled_from(sorted(case.body) or [None]))
             if changed and (changed != "slug" or path not in NAMES_SOMETHING_NEW):
                 body[changed] = case.body[changed]
@@ -250,6 +263,18 @@ def test_operations(
                 asked = bob.post(f"{at}/requests", {"kind": "publish"})
                 known["request_id"] = str(asked.json()["id"])
 
+    def make_session_ready() -> None:
+        """A series of a term; one that waits, for who decides: what needs a GPU does so."""
+        slug = "schemathesis"
+        if path.endswith("/decision"):
+            slug = "schemathesis-gpu"
+            gpu = {"slug": "schemathesis-gpu", "title": "GPU", "needs_approval": True}
+            carol.put("/compute-types/schemathesis-gpu", gpu)
+            resources = {"compute_type": "schemathesis-gpu"}
+            bob.post("/environments", definition(slug, resources=resources))
+        booked = bob.post(f"/environments/{slug}/sessions", SERIES)
+        known["session_id"] = str(booked.json()["id"])
+
     def make_image_ready() -> None:
         """An image with a file, a colleague and a build that waits."""
         known["slug"] = "schemathesis"
@@ -266,6 +291,8 @@ def test_operations(
             bob.post(f"{at}/builds/{known['number']}/cancel")
 
     def etag() -> str:
+        if path.startswith("/sessions/"):
+            return bob.get(f"/sessions/{known['session_id']}").headers.get("ETag", '"1"')
         if path.startswith("/images"):
             return bob.get(f"/images/{known['slug']}").headers.get("ETag", '"1"')
         return bob.get(f"/environments/{known['slug']}").headers.get("ETag", '"1"')

@@ -29,6 +29,10 @@ OPERATIONS_OF_STUDENTS = {
     "getEnvironment",
     "listMyEnvironments",
     "leaveEnvironment",
+    # the calendar of what they use
+    "listSessions",
+    "getSession",
+    "listSessionsOfEnvironment",
 }
 PAGES_OF_STUDENTS = {
     "",
@@ -39,7 +43,15 @@ PAGES_OF_STUDENTS = {
     "start/SLUG",
     "stop/SLUG",
     "leave/SLUG",
+    "extend/SLUG",
+    "protect/SLUG",
+    "warnings",
     "account",
+    # the calendar of what they use, and its secret addresses
+    "calendar",
+    "calendar/feeds",
+    "calendar/sessions/NUMBER",
+    "feeds/KEY.ics",
     # a course's page is for its own teachers, whatever their role is elsewhere
     "courses",
     "courses/NUMBER",
@@ -67,13 +79,17 @@ VALUES = {
     "request_id": "1",
     "user": "bob",
     "volume": "mydocker-home-x",
+    "session_id": "1",
+    "instant": "20270125T073000Z",
 }
 RECIPE = {"title": "Test", "base": "mydocker-test/busybox:1"}
+SESSION = {"starts": "2027-01-18T08:30:00", "duration": "PT4H", "expected": 20}
 BODIES: dict[str, Any] = {
     "createEnvironment": definition(),
     "replaceEnvironment": definition("nothing-here"),
     "addJoinLink": {},
     "putComputeType": {"slug": "nothing-here", "title": "Test"},
+    **dict.fromkeys(("bookSession", "changeSession", "changeOccurrence"), SESSION),
 }
 """What is sent to operations that ask for something: it is valid, and still refused."""
 

@@ -116,7 +116,9 @@ def made(bob: Asker) -> str:
                    "cpu_reservation": 0.1, "memory_reservation_bytes": "100 MB",
                    "shm_bytes": "128 MiB", "pids_limit": 100},
         storage={"dedicated": "/home/user", "global": "/home/user/all"},
-        lifetime={"idle_limit": "PT1H30M", "maximum": "P1DT1S"},
+        lifetime={"idle_limit": "PT1H30M", "maximum": "P1DT1S", "extension": "PT2H",
+                  "protection": "P2D"},
+        sessions={"effect": "reserved", "open_before": "PT10M"},
         content={"repository": "https://git.example.org/x", "branch": "main", "path": "a.ipynb"},
     )  # fmt: skip
     answer = bob.post("/environments", sent)

@@ -15,8 +15,9 @@ import jinja2
 import lxml.html
 import pytest
 
-from mydocker_hub.domain import command, context, environment, quantities
+from mydocker_hub.domain import calendar, command, context, environment, quantities
 from mydocker_hub.domain.access import Right
+from mydocker_hub.domain.calendar import Session
 from mydocker_hub.domain.environment import Environment, Status, Text
 from mydocker_hub.domain.images import Recipe, Tool
 from mydocker_hub.domain.people import Person
@@ -53,8 +54,8 @@ def leaves(model: type, path: str = "") -> Iterator[str]:
             yield here
 
 
-def test_every_field_of_an_environment_has_help() -> None:
-    for path in leaves(Environment):
+def test_every_field_of_an_environment_and_of_a_session_has_help() -> None:
+    for path in (*leaves(Environment), *leaves(Session, "session.")):
         assert path in helps("en"), path
 
 
@@ -83,6 +84,8 @@ def test_labels(path: str, fr: str, en: str) -> None:
         ("resources.memory_bytes", 4 * 10**9, "4\u202fGo"),
         ("resources.cpu_limit", 1.5, "1,5"),
         ("lifetime.idle_limit", "PT1H30M", "1\u202fheure et 30 minutes"),
+        ("sessions.open_before", "PT15M", "15 minutes"),
+        ("sessions.effect", "exam", "examen"),
         ("status", "test", "en test"),
         ("sheet.maintainers", [{"name": "Ada", "email": None}], "Ada"),
         ("content", {"repository": "https://x.fr/y", "branch": None, "path": ""}, "https://x.fr/y"),
@@ -300,10 +303,12 @@ NOT_IN_THE_FORM = (
     "write a day",
     "write a year",
     "write {{VOLUME",
+    "write whole minutes",
+    "write a time zone",
 )
 
 
-@pytest.mark.parametrize("module", [environment, command, quantities])
+@pytest.mark.parametrize("module", [calendar, environment, command, quantities])
 def test_each_sentence_of_the_models_is_said_in_french(module: object) -> None:
     for sentence in sentences(module):
         if not sentence.startswith(NOT_IN_THE_FORM):

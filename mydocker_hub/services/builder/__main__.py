@@ -13,8 +13,11 @@ from tornado.log import app_log, enable_pretty_logging
 
 from ... import baseimages
 from ...store.database import Database
+from ...swarm.client import SwarmClient
 from .app import make_app
+from .preparation import Preparation
 from .state import Settings
+from .tidying import Tidying
 from .worker import Worker
 
 
@@ -24,23 +27,31 @@ async def serve() -> None:
     settings = replace(Settings.from_environ(), base_images=bases)
     database = Database(settings.database_url)
     worker = Worker(settings, database)
-    server = HTTPServer(make_app(settings, worker), max_body_size=1024)
+    swarm = SwarmClient()  # where the hub's servers run, which need not be where images are built
+    hub = settings.setup.hub
+    preparation = Preparation(database, swarm, hub, before=settings.prepare_before)
+    tidying = Tidying(database, swarm, hub, kept_for=settings.folders_kept)
+    server = HTTPServer(make_app(settings, worker, preparation), max_body_size=1024)
     server.listen(settings.port, settings.host)
     app_log.info("builder listens on %s:%d", settings.host, settings.port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    work = asyncio.create_task(worker.run())
+    work = {asyncio.create_task(one.run()) for one in (worker, preparation, tidying)}
     ended = asyncio.create_task(stop.wait())
-    await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*work, ended}, return_when=asyncio.FIRST_COMPLETED)
     server.stop()
-    work.cancel()
+    for task in work:
+        task.cancel()
     # What the work failed with ends this process: it is started again.
-    results = await asyncio.gather(work, return_exceptions=True)
+    results = await asyncio.gather(*work, return_exceptions=True)
     await server.close_all_connections()
+    swarm.close()
     database.close()
-    if not ended.done() and isinstance(results[0], Exception):
-        raise results[0]
+    if not ended.done():
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
 
 def main() -> None:

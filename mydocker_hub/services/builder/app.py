@@ -13,6 +13,7 @@ from ...httpclient import bears
 from ...web import i18n
 from ...web.problems import CONTENT_TYPE, as_error, problem
 from ...web.service import log_error, log_request
+from .preparation import Preparation
 from .state import Settings
 from .worker import Worker
 
@@ -75,17 +76,27 @@ class Facts(BuilderHandler):
         self.write(facts.model_dump_json())
 
 
+class Machines(BuilderHandler):
+    """`GET /machines`: the machines of the Swarm, with what they have."""
+
+    async def get(self) -> None:
+        preparation: Preparation = self.settings["preparation"]
+        machines = await preparation.machines()
+        self.write({"machines": [machine.model_dump(mode="json") for machine in machines]})
+
+
 class NoSuchAddress(BuilderHandler):
     def prepare(self) -> None:
         super().prepare()
         raise NotFound()
 
 
-def make_app(settings: Settings, worker: Worker) -> Application:
+def make_app(settings: Settings, worker: Worker, preparation: Preparation) -> Application:
     return Application(
-        [(r"/wake", Wake), (r"/facts", Facts)],
+        [(r"/wake", Wake), (r"/facts", Facts), (r"/machines", Machines)],
         default_handler_class=NoSuchAddress,
         log_function=log_request,
         builder_settings=settings,
         worker=worker,
+        preparation=preparation,
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
+from ...domain.errors import MydockerError
 from ...domain.images import BaseImage
 from ...domain.redaction import secrets_of_docker_config, secrets_of_settings
 from ...domain.reference import host_of
 from ...registry import Credentials
+from ...store.database import Database
 from ...swarm.builds import Limits, Setup
 
 
@@ -30,6 +35,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     private_hosts: frozenset[str] = frozenset()
     base_images: tuple[BaseImage, ...] = ()
+    folders_kept: timedelta | None = None  # how long folders that nobody can come to are; or always
+    prepare_before: timedelta = timedelta(0)  # how long before a session; 0: nothing is prepared
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -52,6 +59,10 @@ class Settings:
                 seconds=60 * float(environ.get("MYDOCKER_BUILD_MINUTES", "60")),
                 image_bytes=int(1e9 * float(environ.get("MYDOCKER_BUILD_MAX_GB", "20"))),
             ),
+            folders_kept=timedelta(days=int(environ["MYDOCKER_LEFT_FOLDERS_DAYS"]))
+            if environ.get("MYDOCKER_LEFT_FOLDERS_DAYS")
+            else None,
+            prepare_before=timedelta(minutes=int(environ.get("MYDOCKER_PREPARE_MINUTES", "0"))),
             private_hosts=frozenset(environ.get("MYDOCKER_PRIVATE_HOSTS", "").split()),
         )
 
@@ -80,3 +91,12 @@ class Settings:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+async def wait_for_schema(database: Database) -> None:
+    """Wait until the catalogue has brought the database to this release's schema."""
+    while True:
+        with suppress(MydockerError):
+            if await asyncio.to_thread(database.is_current):
+                return
+        await asyncio.sleep(1)

@@ -26,7 +26,7 @@ from ...store.database import Database
 from ...swarm.builds import BuiltImage, CommandFailed, ImageEngine
 from ...web.problems import plain
 from ...web.service import now
-from .state import Settings
+from .state import Settings, wait_for_schema
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Worker:
         self._awake.set()
 
     async def run(self) -> None:
-        await self._wait_for_schema()
+        await wait_for_schema(self.database)
         try:
             while True:
                 self._awake.clear()
@@ -86,14 +86,6 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
             await self.engine.close()
-
-    async def _wait_for_schema(self) -> None:
-        """The catalogue brings the database to this release's schema."""
-        while True:
-            with suppress(MydockerError):
-                if await asyncio.to_thread(self.database.is_current):
-                    return
-            await asyncio.sleep(1)
 
     async def _look(self) -> None:
         lost = await self.database.write(builds.recover, now(), lost_after=self._lost_after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from ...domain import names
-from ...domain.access import Standing, may_delete, may_edit, may_see, may_start
+from ...domain.access import Standing, is_shown, may_delete, may_edit, may_see, may_start
+from ...domain.calendar import DEFAULT_SITE, Site
+from ...domain.culling import SiteLimits
 from ...domain.environment import Audience, ComputeType, Environment, JoinLink
 from ...domain.errors import Conflict, Invalid, Refused
 from ...domain.images import BaseImage
@@ -19,7 +22,7 @@ from ...domain.people import Person
 from ...hubapi import HubServers
 from ...identity.settings import SignInSettings
 from ...seal import Seal
-from ...store import activity, editing, reading, workshop
+from ...store import activity, editing, reading, sessions, workshop
 from ...store.database import Database, Session
 from ...store.reading import Found
 from ...web.operations import Answer, Awaited, Call, Operation
@@ -65,6 +68,8 @@ class Context:
     files: FileStore | None = None  # none: no folder was named for what images are made of
     base_images: tuple[BaseImage, ...] = ()
     builder: BuilderApi | None = None
+    sessions: Site = DEFAULT_SITE
+    limits: SiteLimits = field(default_factory=SiteLimits)
 
     def seal(self, purpose: str) -> Seal:
         """Seals what lies in a column that nobody who reads the database may understand."""
@@ -181,7 +186,10 @@ def list_environments(session: Session, call: ApiCall) -> Answer:
     )
     return Answer(
         EnvironmentList(
-            items=tuple(EnvironmentSummary.of(found, call.me) for found in page.items),
+            items=tuple(
+                EnvironmentSummary.of(found, call.me)
+                for found in _opened(session, call, page.items)
+            ),
             total=page.total,
             offset=query.offset,
             limit=query.limit,
@@ -200,7 +208,7 @@ def create_environment(session: Session, call: ApiCall) -> Answer:
 
 
 def get_environment(session: Session, call: ApiCall) -> Answer:
-    found = visible(session, call.path["slug"], call.me)
+    [found] = _opened(session, call, [visible(session, call.path["slug"], call.me)])
     return Answer(EnvironmentDetail.of(found, call.me), version=found.version)
 
 
@@ -216,6 +224,10 @@ def put_environment(session: Session, call: ApiCall) -> Answer:
 async def delete_environment(call: ApiCall) -> Answer:
     await delete(call.context, call.path["slug"], call.me, call.expected_version(), call.now)
     return Answer()
+
+
+def _opened(session: Session, call: ApiCall, found: Iterable[Found]) -> list[Found]:
+    return sessions.opened(session, found, call.now, call.context.sessions)
 
 
 def list_join_links(session: Session, call: ApiCall) -> Answer:
@@ -245,7 +257,9 @@ def revoke_join_link(session: Session, call: ApiCall) -> Answer:
 
 def my_environments(session: Session, call: ApiCall) -> Answer:
     items = tuple(
-        EnvironmentSummary.of(found, call.me) for found in reading.used_by(session, call.me)
+        EnvironmentSummary.of(found, call.me)
+        for found in _opened(session, call, reading.used_by(session, call.me))
+        if is_shown(call.me, found.environment, found.standing)
     )
     return Answer(EnvironmentList(items=items, total=len(items), offset=0, limit=len(items)))
 
@@ -375,6 +389,7 @@ def launch(session: Session, call: ApiCall) -> Answer:
         secret=SecretStr(secrets.token_urlsafe(32)),
         seal=call.context.seal("environment-secrets"),
         now=call.now,
+        site=call.context.sessions,
     )
     return Answer(plan)
 
@@ -421,7 +436,7 @@ def choices(session: Session, call: ApiCall) -> Answer:
         ChoiceList(
             items=tuple(
                 _choice(found)
-                for found in reading.startable_by(session, person)
+                for found in _opened(session, call, reading.startable_by(session, person))
                 if may_start(person, found.environment, found.standing).allowed
             )
         )
@@ -459,7 +474,7 @@ def _choice(found: Found) -> Choice:
         resources=environment.resources,
         storage=environment.storage,
         lifetime=environment.lifetime,
-        used=found.standing != Standing(),
+        used=found.standing != Standing(opening=found.standing.opening),
     )
 
 

@@ -12,6 +12,9 @@ from tornado.web import Application
 
 from ... import baseimages
 from ...builderapi import BuilderApi
+from ...domain.calendar import DEFAULT_SITE, Site
+from ...domain.culling import SiteLimits
+from ...domain.environment import Effect
 from ...domain.images import BaseImage
 from ...filestore import FileStore
 from ...identity import settings as sign_in_file
@@ -20,16 +23,22 @@ from ...share import share_path
 from ...store.database import Database
 from ...web import operations
 from ...web.service import ApiHandler, CallbackHandler, HubAddresses, NoSuchApi, log_request
+from ..culler.state import limits_from
 from . import (
     api,
+    calendar_pages,
     facts_api,
+    forecast_pages,
     images_api,
     images_pages,
+    leftover_pages,
+    lifetime_pages,
     lti_api,
     lti_pages,
     pages,
     people_api,
     people_pages,
+    sessions_api,
     trial_pages,
     workshop_api,
     workshop_form,
@@ -43,12 +52,17 @@ OPERATIONS = [
     *facts_api.OPERATIONS,
     *images_api.OPERATIONS,
     *people_api.OPERATIONS,
+    *sessions_api.OPERATIONS,
     *lti_api.OPERATIONS,
 ]
 ROUTES = [
     *pages.ROUTES,
+    *lifetime_pages.ROUTES,
     *trial_pages.ROUTES,
     *people_pages.ROUTES,
+    *forecast_pages.ROUTES,
+    *calendar_pages.ROUTES,
+    *leftover_pages.ROUTES,
     *lti_pages.ROUTES,
     *workshop_form.ROUTES,  # before pages that take any name
     *workshop_pages.ROUTES,
@@ -72,8 +86,10 @@ class Settings:
     sign_in: SignInSettings = field(default_factory=SignInSettings)
     base_images: tuple[BaseImage, ...] = ()
     files: Path | None = None
+    limits: SiteLimits = field(default_factory=SiteLimits)
     builder_url: str = ""
     builder_secret: str = field(default="", repr=False)
+    sessions: Site = DEFAULT_SITE
 
     @classmethod
     def from_environ(cls) -> Settings:
@@ -85,6 +101,7 @@ class Settings:
         sign_in = os.environ.get("MYDOCKER_SIGN_IN_FILE", "")
         files = os.environ.get("MYDOCKER_FILES_DIR", "")
         base_images = os.environ.get("MYDOCKER_BASE_IMAGES_FILE", "")
+        people_limit = os.environ.get("MYDOCKER_SESSION_PEOPLE_LIMIT", "")
         return cls(
             database_url=os.environ["MYDOCKER_DATABASE_URL"],
             hub=os.environ["MYDOCKER_HUB_ID"],
@@ -98,8 +115,13 @@ class Settings:
             sign_in=sign_in_file.load(Path(sign_in)) if sign_in else SignInSettings(),
             files=Path(files) if files else None,
             base_images=baseimages.load(Path(base_images) if base_images else None),
+            limits=limits_from(os.environ),
             builder_url=os.environ.get("MYDOCKER_BUILDER_URL", ""),
             builder_secret=os.environ.get("MYDOCKER_BUILDER_SECRET", ""),
+            sessions=Site(
+                effect=Effect(os.environ.get("MYDOCKER_SESSION_EFFECT", Effect.INDICATIVE)),
+                people_limit=int(people_limit) if people_limit else None,
+            ),
         )
 
 
@@ -145,10 +167,12 @@ def make_app(settings: Settings, database: Database) -> Application:
             hub_api_url=settings.hub_api_url,
             secret=settings.hub_secret,
             base_images=settings.base_images,
+            limits=settings.limits,
             files=FileStore(settings.files) if settings.files else None,
             builder=BuilderApi(settings.builder_url, settings.builder_secret)
             if settings.builder_url
             else None,
+            sessions=settings.sessions,
         ),
         hub_secret=settings.hub_secret,
         hub_api_url=settings.hub_api_url,

@@ -35,7 +35,10 @@ UserName = Annotated[PrintableText, StringConstraints(min_length=1, max_length=2
 
 
 class EnvironmentSummary(Model):
-    """An environment as everybody who may see it sees it; how it is made is not in here."""
+    """An environment as everybody who may see it sees it; how it is made is not in here.
+
+    `opens_at` is when its sessions let it be started again, where they do not now.
+    """
 
     slug: Slug
     title: Title
@@ -53,10 +56,12 @@ class EnvironmentSummary(Model):
     enrolled: bool
     may_start: bool
     may_edit: bool
+    opens_at: datetime | None = None
 
     @classmethod
     def of(cls, found: Found, person: Person) -> EnvironmentSummary:
         environment = found.environment
+        start = may_start(person, environment, found.standing)
         return cls(
             **{
                 name: getattr(environment, name)
@@ -68,7 +73,8 @@ class EnvironmentSummary(Model):
             version=found.version,
             updated_at=found.updated_at,
             enrolled=found.standing.enrolled,
-            may_start=may_start(person, environment, found.standing).allowed,
+            may_start=start.allowed,
+            opens_at=start.next,
             may_edit=may_edit(person, environment, found.standing).allowed,
         )
 

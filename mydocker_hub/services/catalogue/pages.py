@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
@@ -14,20 +14,24 @@ from urllib.parse import quote
 from jupyterhub.utils import url_escape_path
 from tornado.web import RequestHandler
 
-from ...domain import names
-from ...domain.access import Decision, may_copy, may_edit, may_see, may_start
+from ...domain import culling, names
+from ...domain.access import Decision, is_shown, may_copy, may_edit, may_see, may_start
+from ...domain.calendar import Site
+from ...domain.culling import Notice, Policy, SiteLimits
 from ...domain.environment import LANGUAGES, Environment, Text
 from ...domain.errors import MydockerError, NotFound, error_for
 from ...domain.launch import Entrance, entrances, starts_alike
 from ...domain.people import Person
 from ...hubapi import HubApi, HubServers, Server
-from ...store import activity, editing, reading, trials
+from ...store import activity, editing, reading, sessions, trials
 from ...store.database import Database, Session
 from ...store.reading import Found, LastLaunch
 from ...store.trials import Trial
 from ...web.i18n import translator
 from ...web.service import PageHandler, now
 from . import api
+
+_NO_LIMITS = SiteLimits()
 
 
 class State(StrEnum):
@@ -49,6 +53,8 @@ class Card:
     launch: LastLaunch | None = None
     trial: Trial | None = None
     copyable: bool = False
+    shown: bool = True  # on the dashboard; what runs is there whatever the calendar says
+    limits: SiteLimits = field(default_factory=SiteLimits)
 
     @property
     def environment(self) -> Environment:
@@ -67,17 +73,74 @@ class Card:
         return self.server.started if self.server and self.state is State.RUNNING else None
 
     @property
-    def stops_at(self) -> datetime | None:
-        """When the server will be stopped if its person does nothing more."""
+    def policy(self) -> Policy:
+        """What ends the running server, as far as a page has to know."""
+        opening, told = self.found.standing.opening, self._told
+        ends = None if self.editable or not opening.allowed else opening.ends
+        if told is not None and told.code == "exam-over":
+            ends = told.stops_at
+        return culling.policy(self.started_with.lifetime, self.limits, ends=ends)
+
+    @property
+    def known(self) -> culling.Server | None:
+        """The running server and what its person said of it."""
         if self.server is None or self.state is not State.RUNNING:
             return None
-        lifetime = self.started_with.lifetime
-        ends = []
-        if lifetime.idle_limit and self.server.last_activity:
-            ends.append(self.server.last_activity + lifetime.idle_limit)
-        if lifetime.maximum and self.server.started:
-            ends.append(self.server.started + lifetime.maximum)
-        return min(ends, default=None)
+        said = self.launch.server if self.launch else culling.Server(started=None)
+        return replace(said, started=self.server.started, last_activity=self.server.last_activity)
+
+    @property
+    def _told(self) -> Notice | None:
+        return self.launch.server.notice if self.launch else None
+
+    @property
+    def announced(self) -> Notice | None:
+        """The stop that the person is warned of, unless what they did since put it off."""
+        known, told = self.known, self._told
+        if known is None or told is None:
+            return None
+        # How often people are asked is not known here; the culler takes the question back.
+        return told if told.code == "unanswered" else culling.announced(self.policy, known)
+
+    @property
+    def stops_at(self) -> datetime | None:
+        """When the server will be stopped if its person does nothing more."""
+        if self.known is None:
+            return None
+        if self.announced is not None:
+            return self.announced.stops_at
+        end = culling.first_end(self.policy, self.known)
+        return end.at if end else None
+
+    @property
+    def ends_firmly(self) -> bool:
+        """Whether it stops then, whatever its person does."""
+        end = culling.first_end(self.policy, self.known) if self.known else None
+        return end is not None and end.code in {"time-over", "exam-over"}
+
+    @property
+    def extendable(self) -> bool:
+        """Whether one click has the server go on for longer than was announced."""
+        if self.announced is None or self.known is None:
+            return False
+        if self.announced.code == "unanswered":
+            return True
+        return culling.extended(self.policy, self.known, now()) is not None
+
+    @property
+    def protected_until(self) -> datetime | None:
+        """Until when it goes on though nobody is there, because its person said so."""
+        until = self.known.protected_until if self.known else None
+        return until if until is not None and until > now() else None
+
+    @property
+    def protectable(self) -> list[timedelta]:
+        """For how long its person may say that."""
+        if self.known is None:
+            return []
+        moment = now()
+        latest = culling.protectable_until(self.policy, self.known, moment)
+        return culling.protection_choices(latest - moment) if latest else []
 
     @property
     def newer(self) -> bool:
@@ -105,7 +168,7 @@ class Card:
         """Why it cannot be started."""
         if self.start.allowed:
             return None
-        return error_for(self.start.code, {"title": self.environment.title})
+        return self.start.refusal(self.environment)
 
     @property
     def ending(self) -> MydockerError | None:
@@ -192,7 +255,11 @@ def is_active(server: Server | None) -> bool:
 
 
 def card(
-    found: Found, person: Person, servers: Mapping[str, Server], launch: LastLaunch | None = None
+    found: Found,
+    person: Person,
+    servers: Mapping[str, Server],
+    launch: LastLaunch | None = None,
+    limits: SiteLimits = _NO_LIMITS,
 ) -> Card:
     """The card of an environment; `servers` are all that the person has at the hub."""
     server = servers.get(names.server_name(found.environment.slug))
@@ -202,8 +269,10 @@ def card(
         start=may_start(person, found.environment, found.standing),
         editable=may_edit(person, found.environment, found.standing).allowed,
         copyable=may_copy(person, found.environment, found.standing).allowed,
+        shown=is_shown(person, found.environment, found.standing),
         server=server,
         launch=launch,
+        limits=limits,
     )
 
 
@@ -218,25 +287,32 @@ def _state(server: Server | None) -> State:
 
 
 def _dashboard(
-    session: Session, person: Person
+    session: Session, person: Person, site: Site
 ) -> tuple[list[Found], dict[int, LastLaunch], list[Trial]]:
-    found = reading.used_by(session, person)
+    found = sessions.opened(session, reading.used_by(session, person), now(), site)
     launches = reading.last_launches(session, person, [item.id for item in found])
     return found, launches, trials.of_person(session, person) if person.may_create else []
 
 
-def _sheet(session: Session, person: Person, slug: str) -> tuple[Found, LastLaunch | None]:
-    found = api.visible(session, slug, person)
+def _to_start(session: Session, person: Person, slug: str, site: Site) -> Found:
+    return sessions.opened_one(session, api.visible(session, slug, person), now(), site)
+
+
+def _sheet(
+    session: Session, person: Person, slug: str, site: Site
+) -> tuple[Found, LastLaunch | None]:
+    found = _to_start(session, person, slug, site)
     return found, reading.last_launches(session, person, [found.id]).get(found.id)
 
 
 def _public_catalogue(
-    session: Session, person: Person, *, text: str, tag: str, offset: int, limit: int
+    session: Session, person: Person, site: Site, *, text: str, tag: str, offset: int, limit: int
 ) -> tuple[reading.Page, list[tuple[str, int]]]:
     page = reading.search(
         session, person, text=text, tag=tag, open_only=True, offset=offset, limit=limit
     )
-    return page, reading.tags(session)
+    items = sessions.opened(session, page.items, now(), site)
+    return replace(page, items=items), reading.tags(session)
 
 
 def nearby_pages(number: int, pages: int) -> list[int | None]:
@@ -253,7 +329,7 @@ def nearby_pages(number: int, pages: int) -> list[int | None]:
 
 
 def _to_open(
-    session: Session, person: Person, slug: str, state: State
+    session: Session, person: Person, slug: str, state: State, site: Site
 ) -> tuple[Found, LastLaunch | None]:
     """What a person may see, and what their server runs, whatever became of it meanwhile."""
     runs = state is State.RUNNING  # anybody may ask the hub for any start, in vain
@@ -263,6 +339,7 @@ def _to_open(
         if not runs:
             raise
         return reading.deleted(session, slug), None
+    found = sessions.opened_one(session, found, now(), site)
     launch = reading.last_launches(session, person, [found.id]).get(found.id)
     if not runs or launch is None:
         may_see(person, found.environment, found.standing).or_raise(found.environment)
@@ -274,6 +351,18 @@ class CataloguePage(PageHandler):
     def database(self) -> Database:
         database: Database = self.settings["context"].database
         return database
+
+    @property
+    def site(self) -> Site:
+        """What sessions decide where an environment does not say."""
+        context: api.Context = self.settings["context"]
+        return context.sessions
+
+    @property
+    def limits(self) -> SiteLimits:
+        """What no environment goes beyond."""
+        context: api.Context = self.settings["context"]
+        return context.limits
 
     @property
     def hub_api(self) -> HubApi:
@@ -288,10 +377,11 @@ class CataloguePage(PageHandler):
     async def cards(self) -> tuple[list[Card], list[TrialCard]]:
         """What is on the dashboard: what the person has used, and what they are trying."""
         person = self.person
-        found, launches, tried_ = await self.database.read(_dashboard, person)
+        found, launches, tried_ = await self.database.read(_dashboard, person, self.site)
         servers = await self.hub_api.servers(person.name)
+        cards = [card(item, person, servers, launches.get(item.id), self.limits) for item in found]
         return (
-            [card(item, person, servers, launches.get(item.id)) for item in found],
+            [one for one in cards if one.shown or one.state is not State.STOPPED],
             [trial_card(one, servers) for one in tried_ if is_active(servers.get(one.server))],
         )
 
@@ -350,6 +440,7 @@ class EnvironmentsPage(CataloguePage):
         page, tags = await self.database.read(
             _public_catalogue,
             person,
+            self.site,
             text=text,
             tag=tag,
             offset=(number - 1) * self.PAGE_SIZE,
@@ -375,9 +466,11 @@ class EnvironmentPage(CataloguePage):
 
     async def get(self, slug: str) -> None:
         person = self.person
-        found, launch = await self.database.read(_sheet, person, slug)
+        found, launch = await self.database.read(_sheet, person, slug, self.site)
         servers = await self.hub_api.servers(person.name)
-        self.render_page("catalogue/environment.html", card=card(found, person, servers, launch))
+        self.render_page(
+            "catalogue/environment.html", card=card(found, person, servers, launch, self.limits)
+        )
 
 
 class OpenPage(CataloguePage):
@@ -391,8 +484,8 @@ class OpenPage(CataloguePage):
             self._show(trial_card(trial, servers))
             return
         state = _state(servers.get(names.server_name(slug)))
-        found, launch = await self.database.read(_to_open, person, slug, state)
-        opened = card(found, person, servers, launch)
+        found, launch = await self.database.read(_to_open, person, slug, state, self.site)
+        opened = card(found, person, servers, launch, self.limits)
         if not found.version:  # deleted: whoever could start it then, nobody can now
             opened = replace(opened, start=Decision(False, "environment-unknown"))
         self._show(opened)
@@ -420,7 +513,7 @@ class StartAction(Action):
         if names.is_trial(slug):  # again; whether they still may is asked at the launch
             environment = tried(await self.database.read(trials.find, person, slug))
         else:
-            found = await self.database.read(api.visible, slug, person)
+            found = await self.database.read(_to_start, person, slug, self.site)
             environment = found.environment
             may_start(person, environment, found.standing).or_raise(environment)
         server = names.server_name(slug)

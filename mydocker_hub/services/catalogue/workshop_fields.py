@@ -22,6 +22,7 @@ from ...domain.environment import (
     FreeVariableName,
     Interface,
     InterfaceKind,
+    SessionRules,
     Text,
     VariableValue,
     iso_duration,
@@ -52,6 +53,7 @@ DEFAULT_HOME = "/home/jovyan"
 _ICON = "📦"
 _NUMBERS = ("cpu_limit", "cpu_share", "cpu_reservation")
 _SIZES = ("memory_bytes", "memory_reservation_bytes", "shm_bytes")
+_LIFETIME = ("idle_limit", "maximum", "extension", "protection")
 _NAME = re.compile(r"[a-z_]{1,40}(?:\.[a-zA-Z0-9_]{1,200}){0,5}")
 _ROW = re.compile(rf"({'|'.join(map(re.escape, ROWS))})\.([0-9]{{1,4}})\..+")
 _VARIABLE_NAME = TypeAdapter(FreeVariableName)
@@ -186,6 +188,7 @@ def blank(image: Proposal | None, language: str) -> Typed:
             "resources.pids_limit": "2048",
             "resources.compute_type": "default",
             "lifetime.idle_limit": write_duration(timedelta(hours=1), language),
+            "sessions.open_before": write_duration(SessionRules().open_before, language),
             "audience.choice": "link",
         }
     )
@@ -307,11 +310,15 @@ def _type_limits(typed: Typed, definition: Mapping[str, Any], lang: str) -> None
     typed.values["resources.pids_limit"] = str(resources["pids_limit"])
     typed.values["resources.compute_type"] = resources["compute_type"]
     typed.values["resources.ptrace"] = "1" if resources["ptrace"] else ""
-    for name in ("idle_limit", "maximum"):
-        value = lifetime[name]
-        typed.values[f"lifetime.{name}"] = (
-            "" if value is None else write_duration(_DURATION.validate_python(value), lang)
-        )
+    for name in _LIFETIME:
+        typed.values[f"lifetime.{name}"] = _typed_duration(lifetime[name], lang)
+    sessions = definition["sessions"]
+    typed.values["sessions.effect"] = sessions["effect"] or ""
+    typed.values["sessions.open_before"] = _typed_duration(sessions["open_before"], lang)
+
+
+def _typed_duration(value: str | None, lang: str) -> str:
+    return "" if value is None else write_duration(_DURATION.validate_python(value), lang)
 
 
 def _type_storage(typed: Typed, storage: Mapping[str, Any]) -> None:
@@ -377,8 +384,9 @@ def read(typed: Typed, base: Mapping[str, Any] | None, translator: Translator) -
     d["storage"] = _storage(typed)
     d["lifetime"] = {
         name: _quantity(typed, f"lifetime.{name}", read_duration, done, translator)
-        for name in ("idle_limit", "maximum")
+        for name in _LIFETIME
     }
+    d["sessions"] = _sessions(typed, done, translator)
     d["variables"], wrong = read_variables(typed.get("variables"))
     for number in wrong:
         text = translator.gettext(
@@ -503,6 +511,13 @@ def _quantity(typed: Typed, name: str, how: Any, done: Read, translator: Transla
             done.faults.append(Fault(name, fault_text(error.errors()[0], name, translator)))
             return None
     return value
+
+
+def _sessions(typed: Typed, done: Read, translator: Translator) -> dict[str, Any]:
+    name = "sessions.open_before"
+    early = _quantity(typed, name, read_duration, done, translator)
+    found = {"effect": typed.line("sessions.effect") or None}
+    return found if early is None else {**found, "open_before": early}
 
 
 def _storage(typed: Typed) -> dict[str, Any]:
@@ -728,7 +743,7 @@ def section_of(name: str) -> str:
 
 
 _SECTIONS = (
-    *("texts", "image", "interfaces", "storage", "resources", "lifetime"),
+    *("texts", "image", "interfaces", "storage", "resources", "lifetime", "sessions"),
     *("content", "variables", "audience", "status"),
 )
 

@@ -14,6 +14,7 @@ from tornado.log import app_log, enable_pretty_logging
 from ...web.frames import allow_partitioned_cookies
 from .app import make_app
 from .forward import PIECE_BYTES
+from .kernels import Kernels
 from .state import Gateway, Settings
 
 _HEAD_BYTES = 64 * 1024
@@ -38,10 +39,12 @@ async def serve() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    kernels = Kernels(gateway.routes, gateway.presence, seconds=settings.kernels_seconds)
     async with aiohttp.ClientSession() as session:
         helpers = [
             asyncio.create_task(gateway.routes.keep_fresh()),
             asyncio.create_task(gateway.presence.keep_reporting(session)),
+            asyncio.create_task(kernels.keep_asking(session)),
         ]
         await stop.wait()
         server.stop()

@@ -6,13 +6,14 @@ from tornado.web import Application
 
 from ...web.service import log_request
 from .door import Door
-from .handlers import RouteHandler, RoutesHandler
+from .handlers import NoticesHandler, RouteHandler, RoutesHandler
 from .state import Gateway
 
 
 def make_app(gateway: Gateway) -> Application:
     return Application(
         [
+            (r"/-/notices", NoticesHandler),
             (r"/-/routes", RoutesHandler),
             (r"/-/routes/([^/]+)/([^/]+)", RouteHandler),
             (r".*", Door),

@@ -27,6 +27,8 @@ from .forward import Inside, Lost, Upload, http, websocket
 from .signin import ORIGIN_PREFIX, SignInHandler
 
 _WATCH_SECONDS = 60.0
+_NOTICE = "mydocker-notice"
+_NOTICE_SECONDS = 3600
 _ANY_SIZE = 1 << 62
 _METHODS = (
     *RequestHandler.SUPPORTED_METHODS,
@@ -162,6 +164,32 @@ class Door(SignInHandler):
         query = self.request.query
         self.redirect(f"{path}?{query}" if query else path)
 
+    def _warns(self, route: Route) -> bool:
+        """Show somebody who comes to a server that it stops soon: once for each such stop."""
+        headers = self.request.headers
+        comes = (
+            self.request.method == "GET"
+            and headers.get("Sec-Fetch-Mode") == "navigate"
+            and headers.get("Sec-Fetch-Dest") == "document"
+        )
+        announced = self.gateway.notices.find(route.user, route.server) if comes else None
+        cookie = f"{_NOTICE}-{route.launch_id}"
+        if announced is None or self.get_cookie(cookie) == announced.key:
+            return False
+        own_origin = self._plan[2].own_origin
+        self._remember(
+            cookie,
+            announced.key,
+            path="/" if own_origin else route.base_url,
+            seconds=_NOTICE_SECONDS,
+        )
+        self.gateway.presence.seen(route)
+        self.set_header("Cache-Control", "no-store")
+        onward = "/" + (self.request.uri or "").lstrip("/")  # `//` would lead to another host
+        self.write_page("gateway/notice.html", announced=announced, onward=onward)
+        self.finish()
+        return True
+
     # --- through ---------------------------------------------------------------------------------
 
     async def data_received(self, chunk: bytes) -> None:
@@ -176,7 +204,7 @@ class Door(SignInHandler):
             raise self._refusal
         if self._upload is None:
             await self._decide()
-            if self._finished:
+            if self._finished or self._warns(self._plan[0]):
                 return
         if self._passing is None:
             self._passing = asyncio.create_task(self._pass_on())

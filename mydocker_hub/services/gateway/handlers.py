@@ -8,12 +8,13 @@ from jupyterhub.utils import get_browser_protocol, url_path_join
 from pydantic import ValidationError
 from tornado.web import RequestHandler
 
-from ...domain.errors import MydockerError, NotFound, Refused
+from ...domain.errors import NotFound, Refused
 from ...domain.route import Route
 from ...httpclient import bears
 from ...web import frames, i18n
 from ...web.problems import CONTENT_TYPE, as_error, problem
 from ...web.service import log_error
+from .notices import Announcements
 from .state import Gateway
 
 
@@ -50,7 +51,7 @@ class GatewayHandler(RequestHandler):
             self.set_header("Connection", "close")  # some of the body may still be on its way
         self.set_header("Content-Language", self.translator.lang)
         if self._for_a_person():
-            self._write_page(error)
+            self.write_page("gateway/error.html", error=error)
         else:
             self.set_header("Content-Type", CONTENT_TYPE)
             self.write(problem(error, self.translator).model_dump_json())
@@ -61,7 +62,8 @@ class GatewayHandler(RequestHandler):
             "Sec-Fetch-Mode", "navigate"
         ) == "navigate" and "text/html" in self.request.headers.get("Accept", "")
 
-    def _write_page(self, error: MydockerError) -> None:
+    def write_page(self, template: str, **context: Any) -> None:
+        """A page of ours; its templates say what they want to know."""
         settings = self.gateway.settings
         origin = settings.public_url
         hub = f"{origin}{url_path_join(settings.base_url, 'hub/')}"
@@ -75,15 +77,15 @@ class GatewayHandler(RequestHandler):
         )
         translator = self.translator
         self.write(
-            self.gateway.templates.get_template("gateway/error.html").render(
+            self.gateway.templates.get_template(template).render(
                 tr=translator,
                 _=translator.gettext,
                 gettext=translator.gettext,
                 ngettext=translator.ngettext,
                 lang=translator.lang,
-                error=error,
                 hub=hub,
                 catalogue=f"{origin}{url_path_join(settings.base_url, 'services/catalogue/')}",
+                **context,
             )
         )
 
@@ -141,4 +143,16 @@ class RouteHandler(HubDoor):
 
     def delete(self, user: str, server: str) -> None:
         self.gateway.routes.remove(user, server)
+        self.set_status(204)
+
+
+class NoticesHandler(HubDoor):
+    """`PUT /-/notices`: all stops that are announced now."""
+
+    def put(self) -> None:
+        try:
+            said = Announcements.model_validate_json(self.request.body)
+        except ValidationError as error:
+            raise as_error(error) from None
+        self.gateway.notices.replace(said.items)
         self.set_status(204)

@@ -43,6 +43,9 @@ class Routes:
             self._labels.pop(route.label, None)
             self._ports = {key: at for key, at in self._ports.items() if key[0] != route.launch_id}
 
+    def all(self) -> list[Route]:
+        return list(self._routes.values())
+
     def is_current(self, route: Route) -> bool:
         """Whether a server still runs, and is still the same."""
         now = self._routes.get((route.user, route.server))

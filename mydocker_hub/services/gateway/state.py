@@ -13,6 +13,7 @@ from ...seal import Seal
 from ...share import share_path
 from .access import Access
 from .forward import Containers
+from .notices import Notices
 from .presence import Presence
 from .routes import Routes
 
@@ -28,6 +29,7 @@ class Settings:
     wildcard_url: str = ""
     frame_origins: tuple[str, ...] = ()
     presence_seconds: float = 60.0
+    kernels_seconds: float = 240.0
 
     @classmethod
     def from_environ(cls) -> Settings:
@@ -65,6 +67,7 @@ class Gateway:
     cookies: Seal
     notes: Seal  # what to go on with after a sign-in
     templates: jinja2.Environment
+    notices: Notices = field(default_factory=Notices)
     tickets: dict[str, Ticket] = field(default_factory=dict)
 
     @classmethod

@@ -1,0 +1,816 @@
+"""The calendar's pages: months, weeks and lists, booking, requests that wait, and feeds.
+
+Everything works without scripts: a month is a table, and each session is a link to its page.
+"""
+
+from __future__ import annotations
+
+import calendar as months
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from babel.dates import format_date, get_day_names
+from tornado.web import RequestHandler
+
+from ...domain import calendar
+from ...domain.access import may_edit, works_on
+from ...domain.calendar import Occurrence, SessionState, Site
+from ...domain.environment import Effect, Text
+from ...domain.errors import N_, Conflict, Invalid, MydockerError, NotFound, Refused
+from ...domain.people import Person
+from ...domain.pulling import Readiness
+from ...store import feeds, pulls, reading, sessions
+from ...store.database import Session
+from ...store.feeds import Feed, Kind
+from ...store.reading import Found
+from ...store.sessions import Booked
+from ...web.help import help_for
+from ...web.i18n import SITE_ZONE, Translator, choose_language, translator
+from ...web.service import ServiceHandler, now
+from . import api, sessions_api
+from .feeds import feed
+from .pages import SLUG, CataloguePage
+from .people_pages import AdminPage
+from .session_form import FIELDS, Typed, Wrong, empty, one_day, session_from, typed_from
+from .workshop_pages import DONE as WORKSHOP_DONE
+from .workshop_pages import OfEnvironment, Rights, WorkshopPage
+
+VIEWS = ("month", "week", "list")
+PAGE_SIZE = 100
+IN_A_DAY = 4
+"""How many sessions of a day a month shows; the rest are one click away."""
+IN_A_DAY_OF_A_WEEK = 40
+COMING = 20
+_FEED_BACK, _FEED_AHEAD = timedelta(days=90), timedelta(days=400)
+_REASON = 1000
+_ZONE = str(SITE_ZONE)
+_INSTANT = "%Y%m%dT%H%M%SZ"
+NUMBER = "([0-9]{1,18})"
+KEY = "([a-z0-9]{24})"
+
+DONE = {
+    **WORKSHOP_DONE,
+    "booked": N_("The session is in the calendar."),
+    "requested": N_("The session is booked, and waits for an administrator to agree."),
+    "changed": N_("The session was changed."),
+    "cancelled": N_("The session was cancelled. It stays in the calendar, struck through."),
+    "copied-sessions": N_("The sessions were booked again at the new dates."),
+    "approved": N_("The session was approved."),
+    "refused": N_("The session was refused; its teacher reads why."),
+    "feed-withdrawn": N_("The address was withdrawn: calendars that use it stop being updated."),
+}
+"""What a page says after an action; the key is in its address."""
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One time that a session takes place, or would."""
+
+    booked: Booked
+    slot: Occurrence
+
+    @property
+    def day(self) -> date:
+        return self.slot.starts.astimezone(SITE_ZONE).date()
+
+
+@dataclass
+class DayCell:
+    """A day of a month or a week: what begins on it; `more` were left out."""
+
+    day: date
+    within: bool  # the month that is shown
+    entries: list[Entry] = field(default_factory=list)
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days that a view shows, and where its neighbours begin."""
+
+    first: date
+    last: date
+    earlier: date
+    later: date
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """From midnight to midnight by the clock on the wall, as instants."""
+        starts = datetime.combine(self.first, time(), SITE_ZONE)
+        ends = datetime.combine(self.last + timedelta(days=1), time(), SITE_ZONE)
+        return starts.astimezone(UTC), ends.astimezone(UTC)
+
+
+def span(view: str, day: date) -> Span:
+    """The days of a view that shows `day`; weeks begin on Monday."""
+    if view == "week":
+        monday = day - timedelta(days=day.weekday())
+        week = timedelta(days=7)
+        return Span(monday, monday + timedelta(days=6), monday - week, monday + week)
+    first = day.replace(day=1)
+    earlier = (first - timedelta(days=1)).replace(day=1)
+    later = (first + timedelta(days=32)).replace(day=1)
+    if view == "list":
+        return Span(first, later - timedelta(days=1), earlier, later)
+    weeks = months.Calendar().monthdatescalendar(day.year, day.month)
+    return Span(weeks[0][0], weeks[-1][-1], earlier, later)
+
+
+def entries(booked: Iterable[Booked], window: tuple[datetime, datetime]) -> list[Entry]:
+    """Each time that sessions take place in a window, in order; what was refused does not."""
+    found = [
+        Entry(one, slot)
+        for one in booked
+        if one.state is not SessionState.REFUSED
+        for slot in one.occurrences(*window)
+    ]
+    return sorted(found, key=lambda entry: (entry.slot, entry.booked.id))
+
+
+def cells(
+    shown: Span, found: Iterable[Entry], month: int | None, limit: int
+) -> list[list[DayCell]]:
+    """The days of a view in weeks; what began before its first day is on that one."""
+    days = {
+        shown.first + timedelta(days=number): DayCell(
+            day := shown.first + timedelta(days=number), month is None or day.month == month
+        )
+        for number in range((shown.last - shown.first).days + 1)
+    }
+    for entry in found:
+        cell = days[max(entry.day, shown.first)]
+        if len(cell.entries) < limit:
+            cell.entries.append(entry)
+        else:
+            cell.more += 1
+    everything = list(days.values())
+    return [everything[start : start + 7] for start in range(0, len(everything), 7)]
+
+
+class Words:
+    """Days, hours and rules in one language."""
+
+    def __init__(self, tr: Translator) -> None:
+        self._tr = tr
+
+    def day(self, day: date) -> str:
+        """lundi 18 janvier 2027."""
+        return str(format_date(day, "EEEE d MMMM y", locale=self._tr.locale))
+
+    def short_day(self, day: date) -> str:
+        return str(format_date(day, "EEE d MMM", locale=self._tr.locale))
+
+    def month(self, day: date) -> str:
+        return str(format_date(day, "LLLL y", locale=self._tr.locale))
+
+    def weekdays(self, width: Literal["abbreviated", "wide"] = "abbreviated") -> list[str]:
+        names = get_day_names(width, locale=self._tr.locale)
+        return [str(names[number]) for number in range(7)]
+
+    def slot(self, slot: Occurrence) -> str:
+        """lundi 18 janvier 2027, 08:30 – 12:30; the second day as well where there is one."""
+        first, last = (one.astimezone(SITE_ZONE).date() for one in slot)
+        ends = self._tr.time(slot.ends) if first == last else self._tr.datetime(slot.ends)
+        return f"{self.day(first)}, {self._tr.time(slot.starts)} – {ends}"
+
+    def clock(self, slot: Occurrence) -> str:
+        return f"{self._tr.time(slot.starts)} – {self._tr.time(slot.ends)}"
+
+    def rule(self, session: calendar.Session) -> str:
+        """How a series goes on; a rule that no form makes, as it is."""
+        if session.rule is None:
+            return self._tr.gettext("once")
+        typed = typed_from(session)
+        if typed["repeat"] != "weekly":
+            return session.rule
+        names = self.weekdays("wide")
+        days = ", ".join(names[int(one)] for one in typed["weekdays"])
+        until = date.fromisoformat(typed["until"])
+        if typed["every"] == "1":
+            sentence = N_("each week (%(days)s) until %(until)s")
+        else:
+            sentence = N_("every %(n)s weeks (%(days)s) until %(until)s")
+        return self._tr.gettext(sentence, n=int(typed["every"]), days=days, until=until)
+
+    def state(self, state: SessionState) -> str:
+        return self._tr.gettext(
+            {
+                SessionState.REQUESTED: N_("waits for approval"),
+                SessionState.APPROVED: N_("confirmed"),
+                SessionState.REFUSED: N_("refused"),
+                SessionState.CANCELLED: N_("cancelled"),
+            }[state]
+        )
+
+
+# --- the calendar ---------------------------------------------------------------------------------
+
+
+class WithCalendar(CataloguePage):
+    def query(self, name: str, limit: int = 60) -> str:
+        return self.get_query_argument(name, "")[:limit].replace("\x00", "")
+
+    def render_page(self, template: str, **context: Any) -> None:
+        shown = {
+            "done": DONE.get(self.query("done"), ""),
+            "refusal": None,
+            "words": Words(self.translator),
+            "here": self.request.uri if self._reads else self.request.path,
+            **context,
+        }
+        super().render_page(template, **shown)
+
+
+class CalendarPage(WithCalendar):
+    """`/calendar?view=month|week|list&day=DAY&show=mine|all&environment=SLUG`."""
+
+    async def get(self) -> None:
+        view = self.query("view") if self.query("view") in VIEWS else "month"
+        today = now().astimezone(SITE_ZONE).date()
+        day = one_day(self.query("day")) or today
+        everything = self.query("show") == "all"
+        slug = self.query("environment", 30)
+        number = self.query("page", 5)
+        page = max(1, int(number)) if number.isascii() and number.isdecimal() else 1
+        shown = span(view, day)
+        found, environment = await self.database.read(
+            _calendar, self.person, shown.window, everything=everything, slug=slug
+        )
+        pages = max(1, -(-len(found) // PAGE_SIZE))
+        page = min(page, pages)
+        whose = {"environment": slug} if slug else {"show": "all"} if everything else {}
+        self.render_page(
+            "sessions/calendar.html",
+            view=view,
+            views=VIEWS,
+            day=day,
+            today=today,
+            span=shown,
+            weeks=cells(
+                shown,
+                found,
+                day.month if view == "month" else None,
+                IN_A_DAY if view == "month" else IN_A_DAY_OF_A_WEEK,
+            )
+            if view != "list"
+            else [],
+            entries=found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE] if view == "list" else [],
+            total=len(found),
+            page=page,
+            pages=pages,
+            everything=everything,
+            environment=environment,
+            address=lambda **changes: self._address({"view": view, "day": day, **whose, **changes}),
+        )
+
+    def _address(self, asked: dict[str, Any]) -> str:
+        return f"{self.addresses.service_prefix}calendar?{urlencode(asked)}"
+
+
+def _calendar(
+    session: Session,
+    person: Person,
+    window: tuple[datetime, datetime],
+    *,
+    everything: bool,
+    slug: str,
+) -> tuple[list[Entry], Found | None]:
+    if slug:
+        found = api.visible(session, slug, person)
+        return entries(sessions_api.of_environment(session, slug, person), window), found
+    listed = sessions_api.listed(session, person, *window, everything=everything)
+    return entries(listed, window), None
+
+
+# --- one session ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What the page of a session shows."""
+
+    booked: Booked
+    found: Found
+    edits: bool
+    works: bool
+    coming: list[Occurrence]
+    more: int
+    past: int
+    changed: list[Booked]  # rows of their own for single days of a series
+    series: Booked | None
+    overlaps: list[tuple[Booked, Occurrence]]
+    ready: dict[datetime, Readiness]
+    effect: Effect
+
+
+def _sheet(session: Session, session_id: int, person: Person, at: datetime, site: Site) -> Sheet:
+    booked = sessions_api.visible(session, session_id, person)
+    found = reading.find(session, booked.slug, person)
+    works = works_on(person, found.environment, found.standing)
+    slots = list(booked.occurrences(*calendar.bounds(booked.session)))
+    coming = [slot for slot in slots if slot.ends > at]
+    family = [] if booked.session.rule is None and booked.series_id is None else [
+        one for one in sessions_api.of_environment(session, booked.slug, person)
+        if one.series_id == booked.id or one.id == booked.series_id
+    ]  # fmt: skip
+    counts = works and booked.state in {SessionState.APPROVED, SessionState.REQUESTED}
+    overlapping = (
+        sessions.overlapping(session, booked.environment_id, booked.effective, but=booked.id)
+        if counts
+        else []
+    )
+    ready = pulls.readiness(session, [booked.id]) if works else {}
+    return Sheet(
+        booked=booked,
+        found=found,
+        edits=may_edit(person, found.environment, found.standing).allowed,
+        works=works,
+        coming=coming[:COMING],
+        more=max(0, len(coming) - COMING),
+        past=len(slots) - len(coming),
+        changed=[one for one in family if one.series_id == booked.id],
+        series=next((one for one in family if one.id == booked.series_id), None),
+        overlaps=[pair for pair in overlapping if pair[0].id != booked.series_id],
+        ready={starts: one for (_, starts), one in ready.items()},
+        effect=calendar.effect_of(found.environment.sessions, site),
+    )
+
+
+class SessionPage(WithCalendar):
+    """`/calendar/sessions/ID`."""
+
+    async def get(self, number: str) -> None:
+        moment = now()
+        sheet = await self.database.read(_sheet, int(number), self.person, moment, self.site)
+        self.render_page("sessions/session.html", sheet=sheet, instant=instant_text)
+
+
+def instant_text(instant: datetime) -> str:
+    """An occurrence's start in an address."""
+    return instant.astimezone(UTC).strftime(_INSTANT)
+
+
+def instant_of(text: str) -> datetime | None:
+    """The same back; None for no instant. Raises `NotFound` for what is none."""
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
+    except ValueError:
+        raise NotFound("session-unknown") from None
+
+
+# --- booking --------------------------------------------------------------------------------------
+
+
+class SessionForm(WorkshopPage):
+    """What the pages with the form share."""
+
+    def typed(self) -> Typed:
+        typed: Typed = {
+            name: self.get_body_argument(name, "")[:10_000].strip().replace("\r\n", "\n")
+            for name in FIELDS
+        }
+        typed["weekdays"] = self.get_body_arguments("weekdays")[:7]
+        return typed
+
+    def render_form(self, found: Found, typed: Typed, **context: Any) -> None:
+        tr = self.translator
+        self.render_page(
+            "sessions/form.html",
+            **{
+                "found": found,
+                "environment": found.environment,
+                "rights": Rights.of(self.person, found),
+                "tab": "sessions",
+                "typed": typed,
+                "problems": {},
+                "help_for": lambda path: help_for(path, tr),
+                "words": Words(tr),
+                "booked": None,
+                "at": "",
+                **context,
+            },
+        )
+
+    def after(self, booked: Booked, done: str) -> None:
+        waits = booked.state is SessionState.REQUESTED
+        self.redirect(
+            f"{self.addresses.service_prefix}calendar/sessions/{booked.id}"
+            f"?done={'requested' if waits else done}",
+            status=303,
+        )
+
+
+class BookPage(SessionForm):
+    """`/workshop/environments/SLUG/sessions/new`."""
+
+    async def get(self, slug: str) -> None:
+        found = await self.database.read(api.editable, slug, self.person)
+        day = one_day(self.query("day")) or now().astimezone(SITE_ZONE).date()
+        self.render_form(found, empty(day))
+
+    async def post(self, slug: str) -> None:
+        found = await self.database.read(api.editable, slug, self.person)
+        typed = self.typed()
+        try:
+            wanted = session_from(typed, self.translator, _ZONE)
+        except Wrong as wrong:
+            self.set_status(422)
+            self.render_form(found, typed, problems=wrong.problems)
+            return
+        booked = await self.database.write(
+            sessions_api.book, slug, wanted, self.person, now(), self.site
+        )
+        self.after(booked, "booked")
+
+
+class EditPage(SessionForm):
+    """`/calendar/sessions/ID/edit?at=INSTANT`: a session or series; with `at`, one day of it."""
+
+    async def get(self, number: str) -> None:
+        booked, found = await self._editable(int(number))
+        at = instant_of(self.query("at"))
+        typed = typed_from(_one(booked, at), self.translator.lang)
+        self.render_form(found, typed, booked=booked, at=self.query("at"), one=_alone(booked, at))
+
+    async def post(self, number: str) -> None:
+        booked, found = await self._editable(int(number))
+        at = instant_of(self.query("at"))
+        _one(booked, at)
+        typed = self.typed()
+        alone = _alone(booked, at)
+        if alone:
+            typed["repeat"] = "once"
+        try:
+            wanted = session_from(typed, self.translator, booked.session.zone)
+        except Wrong as wrong:
+            self.set_status(422)
+            self.render_form(
+                found, typed, booked=booked, at=self.query("at"), one=alone,
+                problems=wrong.problems,
+            )  # fmt: skip
+            return
+        changed = await self.database.write(
+            sessions_api.change,
+            booked.id,
+            wanted,
+            self.person,
+            now(),
+            self.site,
+            expected_sequence=self.version_field() - 1,
+            at=at,
+        )
+        self.after(changed, "changed")
+
+    async def _editable(self, session_id: int) -> tuple[Booked, Found]:
+        booked, found = await self.database.read(_editable, session_id, self.person)
+        if booked.state is SessionState.CANCELLED:
+            raise Conflict("session-cancelled")
+        return booked, found
+
+
+def _editable(session: Session, session_id: int, person: Person) -> tuple[Booked, Found]:
+    booked = sessions_api.editable(session, session_id, person)
+    return booked, api.editable(session, booked.slug, person)
+
+
+def _alone(booked: Booked, at: datetime | None) -> bool:
+    """Whether the form is of a single day of a series."""
+    return at is not None or booked.series_id is not None
+
+
+def _one(booked: Booked, at: datetime | None) -> calendar.Session:
+    """The session, or the one day of it. Raises `NotFound` where it has no such day."""
+    if at is None:
+        return booked.session
+    occurrence = calendar.occurrence_at(booked.session, at)
+    if occurrence is None or booked.session.rule is None:
+        raise NotFound("session-unknown")
+    return calendar.single(booked.session, occurrence)
+
+
+class CancelPage(WorkshopPage):
+    """`/calendar/sessions/ID/cancel?at=INSTANT`: asks why, then cancels."""
+
+    async def get(self, number: str) -> None:
+        booked, found = await self.database.read(_editable, int(number), self.person)
+        at = instant_of(self.query("at"))
+        if booked.state is SessionState.CANCELLED:
+            raise Conflict("session-cancelled")
+        _one(booked, at)
+        self.render_page(
+            "sessions/cancel.html",
+            booked=booked,
+            found=found,
+            at=self.query("at"),
+            occurrence=calendar.occurrence_at(booked.session, at) if at else None,
+            words=Words(self.translator),
+        )
+
+    async def post(self, number: str) -> None:
+        cancelled = await self.database.write(
+            sessions_api.cancel,
+            int(number),
+            self.person,
+            now(),
+            expected_sequence=self.version_field() - 1,
+            reason=self.line("reason", _REASON),
+            at=instant_of(self.query("at")),
+        )
+        self.redirect(
+            f"{self.addresses.service_prefix}calendar/sessions/{cancelled.id}?done=cancelled",
+            status=303,
+        )
+
+
+# --- the sessions of an environment ---------------------------------------------------------------
+
+
+class OfEnvironmentPage(OfEnvironment):
+    """`/workshop/environments/SLUG/sessions`: all of them, and copies to new dates."""
+
+    tab = "sessions"
+
+    async def get(self, slug: str) -> None:
+        await self.show(slug, {"first": "", "until": "", "sessions": []}, {})
+
+    async def show(self, slug: str, typed: dict[str, Any], problems: dict[str, str]) -> None:
+        found, booked = await self.database.read(_of_environment, slug, self.person)
+        moment = now()
+        own = [one for one in booked if one.series_id is None]
+        self.render_environment(
+            "sessions/of_environment.html",
+            found,
+            booked=[one for one in own if calendar.bounds(one.session).ends > moment],
+            past=[one for one in own if calendar.bounds(one.session).ends <= moment],
+            changed={one.series_id for one in booked},
+            bounds=calendar.bounds,
+            words=Words(self.translator),
+            typed=typed,
+            problems=problems,
+            effect=calendar.effect_of(found.environment.sessions, self.site),
+            done=DONE.get(self.query("done"), ""),
+        )
+
+    async def post(self, slug: str) -> None:
+        await self.database.read(api.editable, slug, self.person)
+        typed: dict[str, Any] = {
+            "first": self.get_body_argument("first", "")[:60],
+            "until": self.get_body_argument("until", "")[:60],
+            "sessions": self.get_body_arguments("sessions")[:200],
+        }
+        tr = self.translator
+        problems = {}
+        first, until = one_day(typed["first"]), one_day(typed["until"])
+        chosen = [int(one) for one in typed["sessions"] if one.isascii() and one.isdecimal()]
+        if first is None:
+            problems["first"] = tr.gettext("choose a day")
+        if typed["until"] and until is None:
+            problems["until"] = tr.gettext("choose a day")
+        if not chosen:
+            problems["sessions"] = tr.gettext("choose at least one session")
+        if not problems:
+            assert first is not None  # noqa: S101 - it is a problem otherwise
+            try:
+                await self.database.write(
+                    sessions_api.copy, slug, [one for one in chosen if one < 10**18], self.person,
+                    now(), self.site, first=first, until=until,
+                )  # fmt: skip
+            except Invalid as error:
+                problems = {name: tr.known(text) for name, text in error.problems}
+            else:
+                self.back(slug, "copied-sessions")
+                return
+        self.set_status(422)
+        await self.show(slug, typed, problems)
+
+
+def _of_environment(session: Session, slug: str, person: Person) -> tuple[Found, list[Booked]]:
+    found = api.visible(session, slug, person)
+    return found, sessions_api.of_environment(session, slug, person)
+
+
+# --- what waits -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A session that waits, why, and what else is booked at its first time."""
+
+    booked: Booked
+    large: bool
+    machines: Text | None  # the compute type that asks for approval
+    meanwhile: int  # people expected in other sessions at its first time
+
+
+def _waiting(session: Session, person: Person, site: Site) -> list[Waiting]:
+    found = []
+    for booked in sessions.waiting(session):
+        environment = reading.find(session, booked.slug, person).environment
+        compute_type = reading.compute_type(session, environment.resources.compute_type)
+        first = next(booked.occurrences(*calendar.bounds(booked.session)), None)
+        others = sessions.between(session, *first, states=[SessionState.APPROVED]) if first else []
+        found.append(
+            Waiting(
+                booked,
+                large=site.people_limit is not None and booked.session.expected > site.people_limit,
+                machines=compute_type.title if compute_type.needs_approval else None,
+                meanwhile=sum(
+                    one.session.expected for one in others if first and any(one.occurrences(*first))
+                ),
+            )
+        )
+    return found
+
+
+class WaitingPage(AdminPage):
+    """`/admin/sessions`: requests, which are answered here."""
+
+    async def get(self) -> None:
+        await self.show()
+
+    async def show(self, refusal: MydockerError | None = None, wrong: int = 0) -> None:
+        waiting = await self.database.read(_waiting, self.person, self.site)
+        self.render_page(
+            "sessions/waiting.html",
+            waiting=waiting,
+            limit=self.site.people_limit,
+            words=Words(self.translator),
+            bounds=calendar.bounds,
+            done=DONE.get(self.query("done"), ""),
+            refusal=refusal,
+            wrong=wrong,
+            here=self.addresses.service_prefix + "admin/sessions",
+        )
+
+    async def post(self) -> None:
+        number = self.get_body_argument("session", "")
+        version = self.get_body_argument("version", "")
+        if not all(
+            one.isascii() and one.isdecimal() and len(one) < 18 for one in (number, version)
+        ):
+            raise Invalid("bad-request")
+        approved = self.get_body_argument("decision", "") == "approve"
+        try:
+            await self.database.write(
+                sessions_api.decide,
+                int(number),
+                self.person,
+                approved=approved,
+                reason=self.field("reason", _REASON),
+                now=now(),
+                expected_sequence=int(version) - 1,
+            )
+        except (Invalid, Conflict) as error:
+            self.set_status(error.status)
+            await self.show(error, int(number))
+            return
+        done = "approved" if approved else "refused"
+        self.redirect(f"{self.addresses.service_prefix}admin/sessions?done={done}", status=303)
+
+
+# --- feeds ----------------------------------------------------------------------------------------
+
+
+class FeedsPage(WithCalendar):
+    """`/calendar/feeds`: the person's secret addresses; a new one is shown once."""
+
+    async def get(self) -> None:
+        await self.show()
+
+    async def show(self, address: str = "", refusal: MydockerError | None = None) -> None:
+        found, usable = await self.database.read(_feeds, self.person)
+        self.set_policy(frames="frame-ancestors 'none'")
+        self.render_page(
+            "sessions/feeds.html",
+            feeds=found,
+            environments=usable,
+            address=address,
+            refusal=refusal,
+            chosen=self.query("environment", 30),
+        )
+
+    async def post(self) -> None:
+        if self.get_body_argument("action", "") == "withdraw":
+            digest = self.get_body_argument("feed", "")[:64]
+            await self.database.write(feeds.revoke, self.person, digest, now())
+            self.redirect(
+                f"{self.addresses.service_prefix}calendar/feeds?done=feed-withdrawn", status=303
+            )
+            return
+        what = self.get_body_argument("what", "")
+        label = self.get_body_argument("label", "", strip=True)
+        if len(label) > 200 or not label.isprintable():
+            raise Invalid("bad-request")
+        try:
+            key = await self.database.write(_make_feed, self.person, what, label, now())
+        except Conflict as error:
+            self.set_status(error.status)
+            await self.show(refusal=error)
+            return
+        await self.show(address=f"{_site(self)}feeds/{key}.ics")
+
+
+def _feeds(session: Session, person: Person) -> tuple[list[Feed], list[Found]]:
+    return feeds.of_person(session, person), reading.used_by(session, person)
+
+
+def _make_feed(session: Session, person: Person, what: str, label: str, at: datetime) -> str:
+    if what == "mine":
+        return feeds.make(session, person, Kind.MINE, at, label=label)
+    if what == "all":
+        if not person.is_admin:
+            raise Refused("not-allowed")
+        return feeds.make(session, person, Kind.ALL, at, label=label)
+    found = api.visible(session, what, person)
+    return feeds.make(session, person, Kind.ENVIRONMENT, at, environment_id=found.id, label=label)
+
+
+def _site(handler: ServiceHandler) -> str:
+    """The address of the service as the outside knows it, with a / at its end."""
+    context: api.Context = handler.settings["context"]
+    host = context.public_url or f"{handler.request.protocol}://{handler.request.host}"
+    return host.rstrip("/") + handler.addresses.service_prefix
+
+
+class FeedFile(ServiceHandler):
+    """`/feeds/KEY.ics`: for programs, by the secret in the address alone."""
+
+    async def get(self, key: str) -> None:
+        language = choose_language(None, self.request.headers.get("Accept-Language"))
+        context: api.Context = self.settings["context"]
+        moment = now()
+        site = _site(self)
+        role_days = context.sign_in.role_days
+        digest, written = await context.database.read(
+            _feed_file, key, moment, translator(language), site, role_days
+        )
+        await context.database.write(feeds.note_read, digest, moment)
+        self.set_header("Content-Type", "text/calendar; charset=utf-8")
+        self.set_header("Content-Disposition", 'attachment; filename="mydocker.ics"')
+        self.set_header("Cache-Control", "private, max-age=300")
+        self.set_header("X-Robots-Tag", "noindex")
+        self.write(written)
+
+    head = get
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        status = error.status if isinstance(error, MydockerError) else status_code
+        self.set_status(status)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish("There is no such calendar, or it was withdrawn.\n" if status == 404 else "")
+
+
+def _feed_file(
+    session: Session, key: str, at: datetime, tr: Translator, site: str, role_days: int
+) -> tuple[str, bytes]:
+    found, person = feeds.opened(session, key, at, role_days=role_days)
+    window = at - _FEED_BACK, at + _FEED_AHEAD
+    if found.kind is Kind.ENVIRONMENT:
+        title = tr.text(found.title)
+        booked = [
+            one
+            for one in sessions_api.of_environment(session, found.slug, person)
+            if one.state is not SessionState.REFUSED
+            and calendar.bounds(one.session).ends > window[0]
+        ]
+    else:
+        whose = None if found.kind is Kind.ALL else person
+        booked = sessions.between(session, *window, person=whose)
+        title = tr.gettext("All sessions") if whose is None else tr.gettext("My sessions")
+    written = feed(
+        _whole(session, booked),
+        title=f"{title} – mydocker",
+        address=lambda one: f"{site}calendar/sessions/{one.id}",
+        translator=tr,
+    )
+    return found.digest, written
+
+
+def _whole(session: Session, booked: list[Booked]) -> list[Booked]:
+    """Each series before what stands for its days, which means nothing without it."""
+    known = {one.id for one in booked}
+    lacking = {one.series_id for one in booked if one.series_id is not None} - known
+    found = [*booked, *(sessions.get(session, one) for one in lacking)]
+    return sorted(found, key=lambda one: (one.series_id is not None, one.id))
+
+
+ROUTES: list[tuple[str, type[RequestHandler]]] = [
+    ("calendar", CalendarPage),
+    ("calendar/feeds", FeedsPage),
+    (f"calendar/sessions/{NUMBER}", SessionPage),
+    (f"calendar/sessions/{NUMBER}/edit", EditPage),
+    (f"calendar/sessions/{NUMBER}/cancel", CancelPage),
+    ("admin/sessions", WaitingPage),
+    (f"workshop/environments/{SLUG}/sessions", OfEnvironmentPage),
+    (f"workshop/environments/{SLUG}/sessions/new", BookPage),
+    (rf"feeds/{KEY}\.ics", FeedFile),
+]

@@ -1,0 +1,81 @@
+"""The calendar in a browser: booked without scripts, by keyboard, readable for everybody."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import expect
+
+from mydocker_hub.web.i18n import SITE_ZONE
+
+from .conftest import DESKTOP, PHONE
+from .test_accessibility import check
+
+CATALOGUE = "/services/catalogue/"
+NEW = f"{CATALOGUE}workshop/environments/tiny/sessions/new"
+
+
+def tomorrow() -> datetime:
+    return datetime.now(UTC).astimezone(SITE_ZONE) + timedelta(days=1)
+
+
+def book(window, title: str, **options) -> int:
+    """Book a weekly session of tomorrow as carol, by keyboard and without scripts; its number."""
+    opened = window("carol", lang="en", scripts=False, **options)
+    opened.open(NEW)
+    page = opened.page
+    page.get_by_label("Name of the session", exact=True).fill(title)
+    page.get_by_label("Day", exact=True).fill(f"{tomorrow():%Y-%m-%d}")
+    page.get_by_label("Length", exact=True).fill("1 h 30")
+    expect(page.get_by_label("Last day")).to_be_hidden()
+    page.get_by_label("each week").focus()
+    page.keyboard.press("Space")
+    page.get_by_label("Last day").fill(f"{tomorrow() + timedelta(weeks=3):%Y-%m-%d}")
+    page.get_by_label("Expected people", exact=True).fill("20")
+    page.keyboard.press("Enter")
+    expect(page.locator("#done")).to_have_text("The session is in the calendar.")
+    expect(page.locator("#coming li")).to_have_count(4)
+    return int(re.search(r"sessions/([0-9]+)", page.url)[1])
+
+
+def test_booked_and_found_by_keyboard_without_scripts(window) -> None:
+    book(window, "By keyboard")
+    opened = window("carol", lang="en", scripts=False)
+    opened.open(f"{CATALOGUE}calendar?show=all&day={tomorrow():%Y-%m-%d}")
+    page = opened.page
+    page.locator(".session-entry", has_text="By keyboard").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("By keyboard")
+
+
+@pytest.mark.parametrize(
+    ("lang", "colours", "size"), [("en", "light", DESKTOP), ("fr", "dark", PHONE)]
+)
+def test_readable_for_everybody(window, axe, lang, colours, size) -> None:
+    number = book(window, f"Readable {lang}")
+    opened = window("carol", lang=lang, colours=colours, size=size)
+    found = []
+    for path in (
+        f"calendar?show=all&day={tomorrow():%Y-%m-%d}",
+        f"calendar?show=all&view=week&day={tomorrow():%Y-%m-%d}",
+        f"calendar?show=all&view=list&day={tomorrow():%Y-%m-%d}",
+        "calendar?day=2199-01-01",
+        "calendar/feeds",
+        "admin/sessions",
+        f"calendar/sessions/{number}",
+        f"calendar/sessions/{number}/edit",
+        f"calendar/sessions/{number}/cancel",
+        "workshop/environments/tiny/sessions",
+    ):
+        opened.open(CATALOGUE + path)
+        assert opened.is_as_wide_as_the_window(), path
+        found += check(opened, axe, lang, path)
+    opened.open(NEW)
+    opened.page.locator("#field-duration").fill("for ever")
+    opened.page.locator("#field-expected").fill("x")
+    opened.page.locator("#session-form button[type=submit]").click()
+    expect(opened.page.locator("#problems")).to_be_visible()
+    found += check(opened, axe, lang, "a form that is refused")
+    assert not found, "\n".join(found)
