@@ -209,8 +209,8 @@ class _ShortReads:
             raise zipfile.BadZipFile("the table of contents is too long")
         return self._file.read(_LONGEST_READ if size < 0 else size)
 
-    def __enter__(self) -> IO[bytes]:
-        return self  # type: ignore[return-value]
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *error: object) -> None:
         self._file.close()

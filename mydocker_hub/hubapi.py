@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from .domain.names import display_name
 from .httpclient import JsonClient
 
 _TIMEOUT_SECONDS = 20
+RECORDS_AT_ONCE = 20
+"""So many records of servers the hub makes for one request: a tenth of a second of its time."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,27 @@ class HubServers:
             {"user": user, "server": server, "environment": environment},
         )
 
+    async def make_records(self, servers: Sequence[tuple[str, str, str]]) -> int:
+        """Have the hub know servers, which are given by user, name and title, before they start.
+
+        At most `RECORDS_AT_ONCE`; how many it did not know yet. Nothing starts.
+        """
+        items = [
+            {"user": user, "server": server, "title": title} for user, server, title in servers
+        ]
+        answer = await self._client.request("POST", "/mydocker/records", {"items": items})
+        return int(answer["made"])
+
+    async def forget_records(self, servers: Sequence[str]) -> int:
+        """Have the hub forget servers of these names, of whomever, that do not run.
+
+        At most `RECORDS_AT_ONCE` names and records; how many were forgotten.
+        """
+        answer = await self._client.request(
+            "POST", "/mydocker/records/forget", {"servers": list(servers)}
+        )
+        return int(answer["removed"])
+
     async def log(self, user: str, server: str, environment: str) -> str:
         """The last 200 lines that a server wrote, without the secrets that it was given."""
         answer = await self._client.request(
@@ -156,18 +180,19 @@ class HubServers:
 
 @dataclass(frozen=True)
 class ReadyServer:
-    """A server that runs, as the hub knows it."""
+    """A server that runs, or that starts (`ready` is false), as the hub knows it."""
 
     user: str
     server: str
     launch_id: int
     started: datetime | None
     last_activity: datetime | None
+    ready: bool = True
 
 
 @dataclass(frozen=True)
 class ReadyServers:
-    """All that run; `hub_runs` is since when the hub does, `admins` are its administrators."""
+    """All that run or start; `hub_runs` is since when the hub does, `admins` its administrators."""
 
     items: list[ReadyServer]
     admins: frozenset[str]
@@ -195,6 +220,7 @@ class HubCuller:
                     launch_id=item["launch_id"],
                     started=_time(item["started"]),
                     last_activity=_time(item["last_activity"]),
+                    ready=item["ready"],
                 )
                 for item in answer["items"]
             ],
@@ -202,10 +228,13 @@ class HubCuller:
             hub_runs=timedelta(seconds=answer["runs_seconds"]),
         )
 
-    async def cull(self, one: ReadyServer, code: str, params: dict[str, Any]) -> None:
+    async def cull(
+        self, one: ReadyServer, code: str, params: dict[str, Any], *, firm: bool = False
+    ) -> None:
         """Stop a server as it was seen; its person reads why.
 
-        Raises `Conflict`, where it is another one by now or somebody did something meanwhile.
+        Raises `Conflict`, where it is another one by now, or somebody did something meanwhile. With
+        `firm` that does not count, and a start is ended too.
         """
         seen = one.last_activity
         await self._client.request(
@@ -216,6 +245,7 @@ class HubCuller:
                 "server": one.server,
                 "launch_id": one.launch_id,
                 "last_activity": seen.isoformat() if seen else None,
+                "firm": firm,
                 "code": code,
                 "params": params,
             },

@@ -17,6 +17,7 @@ from .domain.command import check_image
 from .domain.environment import Effect
 from .domain.errors import Invalid
 from .identity.settings import SignInSettings, load
+from .mailserver import MailServer
 from .registry import Credentials
 from .share import share_path
 from .web import frames
@@ -49,9 +50,15 @@ def install(
     build_minutes: int = 60,
     build_max_gb: int = 20,
     prepare_minutes: int = 30,
+    prepare_records: bool = False,
     left_folders_days: int | None = None,
     session_effect: str = "indicative",
     session_people_limit: int | None = None,
+    smtp: str = "",
+    smtp_security: str = "starttls",
+    smtp_login: Path | None = None,
+    smtp_ca: Path | None = None,
+    mail_from: str = "",
     private_hosts: tuple[str, ...] = (),
     base_images: Path | None = None,
     longest_idle_minutes: int = 0,
@@ -82,9 +89,18 @@ def install(
     folders to which nobody can come any more, as their person or their environment is gone,
     after `left_folders_days` (by default never), from disks that are the engine's own.
 
+    With `prepare_records` the hub makes the records of the servers that a class will start for the
+    first time, also `prepare_minutes` before its session: many who click at once wait less.
+
     `session_effect` is what sessions in the calendar decide where an environment does not say:
     `indicative`, `reserved` or `exam` (`domain.environment.Effect`). Sessions of more people than
     `session_people_limit` wait for an administrator.
+
+    `smtp` is the mail server that tells administrators of sessions that wait, and teachers of what
+    others did to theirs; without one, no mail is sent. `smtp_security` is `starttls`, `tls` or
+    `none`, `smtp_login` a file with the name in its first line and the password in the second,
+    `smtp_ca` a file of certificates where the system's are not enough, `mail_from` who writes. It
+    needs `public_url`.
 
     No server runs for longer than `longest_idle_minutes` without anybody, nor than
     `longest_run_hours` in all, whatever its environment says; 0 is no limit.
@@ -96,6 +112,7 @@ def install(
         raise ValueError(f"session_effect: write one of {', '.join(Effect)}")
     if session_people_limit is not None and session_people_limit < 1:
         raise ValueError("session_people_limit: write how many people, or leave it out")
+    _check_mail(smtp, smtp_security, smtp_login, smtp_ca, mail_from, public_url)
     _check_builds(registry, registry_auth, build_settings, base_images)
     settings = _sign_in_settings(sign_in, public_url)
     frame_origins = settings.lti.frame_origins if settings.lti else ()
@@ -185,6 +202,12 @@ def install(
                 "MYDOCKER_FILES_DIR": files,
                 "MYDOCKER_SESSION_EFFECT": session_effect,
                 "MYDOCKER_SESSION_PEOPLE_LIMIT": str(session_people_limit or ""),
+                "MYDOCKER_SMTP": smtp,
+                "MYDOCKER_SMTP_SECURITY": smtp_security,
+                "MYDOCKER_SMTP_LOGIN_FILE": str(smtp_login or ""),
+                "MYDOCKER_SMTP_CA_FILE": str(smtp_ca or ""),
+                "MYDOCKER_MAIL_FROM": mail_from,
+                "MYDOCKER_RECORDS_MINUTES": str(prepare_minutes if prepare_records else 0),
                 "MYDOCKER_BASE_IMAGES_FILE": str(base_images or ""),
                 "MYDOCKER_BUILDER_URL": f"http://127.0.0.1:{builder_port}" if builder else "",
                 "MYDOCKER_BUILDER_SECRET": builder_secret,
@@ -286,6 +309,26 @@ def _sign_in_settings(sign_in: Path | None, public_url: str) -> SignInSettings:
         return load(sign_in)
     except Invalid as error:
         raise ValueError(f"{sign_in}: {error.params['detail']}") from error
+
+
+def _check_mail(
+    smtp: str,
+    security: str,
+    login: Path | None,
+    ca: Path | None,
+    mail_from: str,
+    public_url: str,
+) -> None:
+    """Refuse what no mail could be sent with. Raises ValueError saying what to write."""
+    if not smtp:
+        if login is not None or ca is not None or mail_from or security != "starttls":
+            raise ValueError("smtp is missing: mail_from and the others are for a mail server")
+        return
+    if not public_url:
+        raise ValueError("smtp needs public_url: mails hold the addresses of pages")
+    if not mail_from:
+        raise ValueError("smtp needs mail_from: who writes, such as no-reply@example.org")
+    MailServer.load(smtp, security=security, sender=mail_from, login=login, ca=ca)
 
 
 def _check_builds(

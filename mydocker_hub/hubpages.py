@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import math
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from jupyterhub import orm
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.handlers.pages import SpawnPendingHandler
+from jupyterhub.slugs import is_valid_safe_slug
 from jupyterhub.spawner import SpawnException
 from jupyterhub.user import User
 from jupyterhub.utils import url_escape_path, url_path_join
@@ -25,6 +28,7 @@ from .domain.errors import Conflict, Invalid, MydockerError, NotFound, Refused, 
 from .domain.names import display_name
 from .domain.people import Person, roles_of
 from .httpclient import bears
+from .hubapi import RECORDS_AT_ONCE
 from .web import i18n
 from .web.problems import CONTENT_TYPE, as_error, problem
 
@@ -348,13 +352,92 @@ class StopServerHandler(CatalogueHandler):
             self.set_status(202)
             return
         spawner.ended_for = MydockerError("stopped-by-maintainer")
-        if spawner.pending:
-            if spawner._spawn_future:
-                spawner._spawn_future.cancel()
-            await asyncio.sleep(1)  # as the hub's own: a cancelled start needs a moment
-        with suppress(RuntimeError, KeyError):  # it is stopping already, or gone
-            await self.stop_single_user(user, spawner.name)
+        await _stop(self, user, spawner)
         self.set_status(202)
+
+
+class RecordsHandler(CatalogueHandler):
+    """`POST /api/mydocker/records`: have the records of servers before they are asked for.
+
+    `items` names up to `RECORDS_AT_ONCE` of `user`, `server` and `title`. What is there stays as it
+    is, and nothing starts. Answers how many were `made`.
+    """
+
+    async def post(self) -> None:
+        # Each name leaves a row, and the hub counts them: half is left to what people start.
+        most = (await self.get_current_user_named_server_limit() or math.inf) / 2
+        made = 0
+        for name, server, title in self._items():
+            made += self._make(name, server, title, most)
+            await asyncio.sleep(0)  # whoever clicks meanwhile is served in between
+        self.finish({"made": made})
+
+    def _items(self) -> list[tuple[str, str, str]]:
+        try:
+            items = json.loads(self.request.body)["items"]
+            found = [(one["user"], one["server"], one["title"]) for one in items]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            raise Invalid("bad-request") from None
+        if len(found) > RECORDS_AT_ONCE or not all(
+            isinstance(text, str) and text for one in found for text in one
+        ):
+            raise Invalid("bad-request")
+        if not all(is_valid_safe_slug(server) for _, server, _ in found):
+            raise Invalid("bad-request")
+        return found
+
+    def _make(self, name: str, server: str, title: str, most: float) -> bool:
+        if not self.authenticator.validate_username(name):
+            return False
+        user = self.user_from_username(name)
+        named = [known for known in user.orm_spawners if known]  # the unnamed one always is there
+        if server in named or len(named) >= most:
+            return False
+        user.get_or_create_spawner(server, display_name(title))
+        return True
+
+
+class ForgetRecordsHandler(CatalogueHandler):
+    """`POST /api/mydocker/records/forget`: remove records of the `servers` of these names.
+
+    What starts, runs or stops stays. Up to `RECORDS_AT_ONCE`; answers how many were `removed`.
+    """
+
+    async def post(self) -> None:
+        rows = (
+            self.db.query(orm.Spawner)
+            .filter(orm.Spawner.name.in_(self._names()), orm.Spawner.server_id.is_(None))
+            .limit(RECORDS_AT_ONCE)
+            .all()
+        )
+        removed = 0
+        for row in rows:
+            removed += self._remove(row)
+            await asyncio.sleep(0)
+        self.finish({"removed": removed})
+
+    def _names(self) -> list[str]:
+        try:
+            servers = json.loads(self.request.body)["servers"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            raise Invalid("bad-request") from None
+        if not isinstance(servers, list) or len(servers) > RECORDS_AT_ONCE:
+            raise Invalid("bad-request")
+        if not all(isinstance(name, str) and is_valid_safe_slug(name) for name in servers):
+            raise Invalid("bad-request")
+        return servers
+
+    def _remove(self, row: orm.Spawner) -> bool:
+        if row not in self.db or row.server_id is not None:  # something happened meanwhile
+            return False
+        user = self.users[row.user]
+        spawner = dict.get(user.spawners, row.name)  # made ones only
+        if spawner is not None and spawner.active:
+            return False
+        user.spawners.pop(row.name, None)
+        self.db.delete(row)
+        self.db.commit()
+        return True
 
 
 class ServerLogHandler(CatalogueHandler):
@@ -411,8 +494,9 @@ culler_seen = CullerSeen()
 
 
 class RunningServersHandler(CullerHandler):
-    """`GET /api/mydocker/servers`: all that are ready, from memory; what starts, stops or is being
-    checked after a restart is left alone. `admins` are those whom no exam binds."""
+    """`GET /api/mydocker/servers`: all that are ready, and those whose start was granted, from
+    memory; what stops or is being checked after a restart is left alone. `admins` are those whom
+    no exam binds."""
 
     SCOPE = "read:servers"
 
@@ -425,10 +509,11 @@ class RunningServersHandler(CullerHandler):
                 "launch_id": spawner.launch_id,
                 "started": _utc(spawner.orm_spawner.started),
                 "last_activity": _utc(spawner.orm_spawner.last_activity),
+                "ready": spawner.ready,
             }
             for user in list(self.users.values())
             for spawner in list(user.spawners.values())
-            if spawner.ready
+            if spawner.ready or _is_granted(spawner)
         ]
         self.finish(
             {
@@ -443,18 +528,22 @@ class CullHandler(CullerHandler):
     """`POST /api/mydocker/servers/cull`: stop one launch, for a reason that its person reads.
 
     Answers once it has stopped, or after some seconds. Refuses with `changed-meanwhile` where the
-    server is another one by now, or somebody did something after `last_activity`.
+    server is another one by now, or somebody did something after `last_activity`. What is `firm`
+    does not wait for anybody, and ends a start as well.
     """
 
     SCOPE = "delete:servers"
 
     async def post(self) -> None:
-        body = self.body(user=str, server=str, launch_id=int, code=str, params=dict)
+        body = self.body(user=str, server=str, launch_id=int, firm=bool, code=str, params=dict)
         user = self.find_user(body["user"])
         spawner = user.spawners.get(body["server"]) if user else None
-        if spawner is None or not spawner.ready or spawner.launch_id != body["launch_id"]:
+        if spawner is None or spawner.launch_id != body["launch_id"]:
             raise Conflict("changed-meanwhile")
-        if body.get("last_activity") != _utc(spawner.orm_spawner.last_activity):
+        if not spawner.ready and not (body["firm"] and _is_granted(spawner)):
+            raise Conflict("changed-meanwhile")
+        seen = _utc(spawner.orm_spawner.last_activity)
+        if not body["firm"] and body.get("last_activity") != seen:
             raise Conflict("changed-meanwhile")
         reason = error_for(body["code"], body["params"])
         params: dict[str, Any] = {
@@ -462,8 +551,7 @@ class CullHandler(CullerHandler):
             for name, value in reason.params.items()
         }
         spawner.ended_for = MydockerError(reason.code, **params)
-        with suppress(RuntimeError, KeyError):  # it is stopping already, or gone
-            await self.stop_single_user(user, spawner.name)
+        await _stop(self, user, spawner)
         self.set_status(202)
 
 
@@ -479,6 +567,21 @@ class NoticesHandler(CullerHandler):
         if gateway is not None:
             await gateway.announce(items)
         self.set_status(204)
+
+
+def _is_granted(spawner: Any) -> bool:
+    """Whether a server starts, and the catalogue has said how."""
+    return spawner.pending == "spawn" and bool(spawner.launch_id)
+
+
+async def _stop(handler: BaseHandler, user: User, spawner: Any) -> None:
+    """Stop a server, or cancel its start."""
+    if spawner.pending:
+        if spawner._spawn_future:
+            spawner._spawn_future.cancel()
+        await asyncio.sleep(1)  # as the hub's own: a cancelled start needs a moment
+    with suppress(RuntimeError, KeyError):  # it is stopping already, or gone
+        await handler.stop_single_user(user, spawner.name)
 
 
 def _running(user: User, spawner: Any) -> dict[str, Any]:
@@ -513,6 +616,8 @@ HANDLERS: list[tuple[str, type[BaseHandler]]] = [
     (r"/api/mydocker/notices", NoticesHandler),
     (r"/api/mydocker/servers/stop", StopServerHandler),
     (r"/api/mydocker/servers/log", ServerLogHandler),
+    (r"/api/mydocker/records", RecordsHandler),
+    (r"/api/mydocker/records/forget", ForgetRecordsHandler),
 ]
 
 

@@ -200,10 +200,11 @@ class _Registry:
         """The digest of a manifest's configuration, and the sizes of its layers."""
         match manifest:
             case {"config": {"digest": str(digest), "mediaType": str(kind)}, "layers": [*layers]}:
-                sizes = [layer.get("size") for layer in layers if isinstance(layer, dict)]
-                whole = all(type(size) is int and 0 <= size < 2**50 for size in sizes)
+                told = [layer.get("size") for layer in layers if isinstance(layer, dict)]
+                sizes = [size for size in told if type(size) is int and 0 <= size < 2**50]
+                whole = len(sizes) == len(told)
                 if _DIGEST.fullmatch(digest) and kind in _CONFIGURATIONS and whole:
-                    return digest, sizes  # type: ignore[return-value]  # just looked at
+                    return digest, sizes
         raise self.unavailable(N_("what it describes is not a container image"))
 
     async def read(self, path: str, digest: str) -> bytes:

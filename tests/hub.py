@@ -7,13 +7,15 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
+
+from mydocker_hub.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,12 @@ class Visitor:
         answer = self.api("POST", f"/users/{self.name}/tokens", json={"expires_in": 600})
         answer.raise_for_status()
         return str(answer.json()["token"])
+
+
+def in_database(hub: RunningHub, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a function of the store in the database of a running hub."""
+    with closing(Database(f"sqlite:///{hub.state / 'catalogue.sqlite'}")) as database:
+        return database.write_now(function, *args, **kwargs)
 
 
 def text_of(page: requests.Response) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import requests
 from jupyterhub import orm
 from jupyterhub.spawner import Spawner
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import create_engine, insert, select, text
 
 from mydocker_hub.domain.environment import Environment
 from mydocker_hub.domain.people import Person, Role
@@ -240,6 +240,7 @@ def _fill_hub(
     engine = create_engine(url)
     naive = {"started": started.replace(tzinfo=None), "last_activity": active.replace(tzinfo=None)}
     with orm.sessionmaker(engine)() as session:
+        session.execute(text("PRAGMA journal_mode=WAL"))  # as `hubconfig` has it
         for name, launch_id, *stop_seconds in servers:
             user = orm.User(name=name)
             server = orm.Server(

@@ -18,6 +18,7 @@ from mydocker_hub import hubconfig
 from mydocker_hub.authenticator import listens_on_loopback
 from mydocker_hub.domain.culling import SiteLimits
 from mydocker_hub.services.builder.state import Settings
+from mydocker_hub.services.catalogue.app import Settings as CatalogueSettings
 from mydocker_hub.services.culler.state import limits_from
 from mydocker_hub.swarm.builds import Setup
 
@@ -143,6 +144,72 @@ def test_without_a_builder(tmp_path: Path) -> None:
 def test_what_builds_could_not_use_is_refused(tmp_path: Path, argument: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"registry|config\.json|build_settings|base_images"):
         install(tmp_path, **{argument: value})
+
+
+PUBLIC = {"public_url": "https://hub.example.org", "mail_from": "no-reply@example.org"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mail_from": "no-reply@example.org"}, "smtp is missing"),
+        ({"smtp_security": "none"}, "smtp is missing"),
+        ({"smtp": "smtp.example.org", "mail_from": "a@example.org"}, "smtp needs public_url"),
+        ({"smtp": "smtp.example.org", "public_url": "https://hub.example.org"}, "needs mail_from"),
+        ({**PUBLIC, "smtp": "smtp://smtp.example.org"}, "smtp is a name and a port"),
+        ({**PUBLIC, "smtp": "smtp.example.org:99999"}, "smtp is a name and a port"),
+        ({**PUBLIC, "smtp": "smtp.example.org", "smtp_security": "ssl"}, "starttls, tls, none"),
+        ({**PUBLIC, "smtp": "smtp.example.org", "mail_from": "hub"}, "mail_from is an address"),
+        (
+            {
+                **PUBLIC,
+                "smtp": "smtp.example.org",
+                "mail_from": "a@example.org\nBcc: b@example.org",
+            },
+            "mail_from is an address",
+        ),
+        (
+            {**PUBLIC, "smtp": "localhost", "smtp_security": "none", "smtp_login": "login"},
+            "for all to read",
+        ),
+        ({**PUBLIC, "smtp": "smtp.example.org", "smtp_login": "missing"}, "No such file"),
+        ({**PUBLIC, "smtp": "smtp.example.org", "smtp_login": "name-only"}, "the password in the"),
+        ({**PUBLIC, "smtp": "smtp.example.org", "smtp_ca": "missing"}, "smtp_ca"),
+        ({**PUBLIC, "smtp": "smtp.example.org", "smtp_ca": "login"}, "smtp_ca"),
+    ],
+)
+def test_what_no_mail_could_be_sent_with_is_refused(tmp_path: Path, options, words: str) -> None:
+    (tmp_path / "login").write_text("hub\nTOPSECRET\n")
+    (tmp_path / "name-only").write_text("hub\n")
+    for name in {"smtp_login", "smtp_ca"} & set(options):
+        options = {**options, name: tmp_path / options[name]}
+    with pytest.raises(ValueError, match=words) as refused:
+        install(tmp_path / "state", **options)
+    assert "TOPSECRET" not in str(refused.value)
+
+
+def test_mail_is_off_and_its_password_stays_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert catalogue(install(tmp_path))["environment"]["MYDOCKER_SMTP"] == ""
+    (tmp_path / "login").write_text("hub\nTOPSECRET\n")
+    c = install(tmp_path, **PUBLIC, smtp="smtp.example.org", smtp_login=tmp_path / "login")
+    assert "TOPSECRET" not in str(c)
+    for service in c.JupyterHub.services:
+        named = [name for name in service["environment"] if "SMTP" in name or "MAIL" in name]
+        assert bool(named) is (service["name"] == "catalogue")
+    for name, value in catalogue(c)["environment"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JUPYTERHUB_API_URL", "http://127.0.0.1:8081/hub/api")
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/services/catalogue/")
+    settings = CatalogueSettings.from_environ()
+    assert settings.sessions.mails
+    assert settings.mail is not None
+    assert (settings.mail.name, settings.mail.login) == (
+        "smtp.example.org:587",
+        ("hub", "TOPSECRET"),
+    )
+    assert "TOPSECRET" not in repr(settings)
 
 
 def test_the_gateway_and_the_spawner_know_each_other(tmp_path: Path) -> None:

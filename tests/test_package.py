@@ -103,6 +103,16 @@ def test_nothing_is_forgotten(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "docs/", "scripts/"))]
 
 
+def test_libraries_are_what_was_fetched() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "vendor", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_it_is_the_wheel_that_runs(python: Path) -> None:
     where = run(python, python, "-c", "import mydocker_hub; print(mydocker_hub.__file__)")
     assert where.startswith(str(python.parents[1]))

@@ -165,3 +165,31 @@ async def test_an_image_of_no_registry(machines: Machines, puller: Puller, tiny_
         job,
         lambda found: presences(found) == {"node1": Presence.READY, "node2": Presence.FAILED},
     )
+
+
+async def test_a_machine_that_is_taken_out_meanwhile_does_not_count(
+    machines: Machines, puller: Puller, tiny_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulls, "_RETRY_AFTER", timedelta(seconds=2))
+    image, _ = machines.push("drained:1", tiny_image)
+    machines.cut_off(machines.second)
+    node = next(one for one in machines.first.client.nodes.list() if _name(one) == "node2")
+    try:
+        job = await puller.job(Target(image))
+        await puller.begin(job)
+        await until(puller, job, lambda found: Presence.FAILED in presences(found).values())
+        _set_availability(node, "drain")
+        await until(puller, job, lambda found: presences(found) == {"node1": Presence.READY})
+    finally:
+        machines.heal(machines.second)
+        _set_availability(node, "active")
+    await until(puller, job, everywhere)  # it comes back to work, and the image with it
+
+
+def _name(node: docker.models.nodes.Node) -> str:
+    return str(node.attrs["Description"]["Hostname"])
+
+
+def _set_availability(node: docker.models.nodes.Node, availability: str) -> None:
+    node.reload()
+    node.update({**node.attrs["Spec"], "Availability": availability})

@@ -28,12 +28,14 @@ _ORDER = list(Right)
 class Standing:
     """How a person stands to an environment: came in by a link? was given a right?
 
-    `invited`: its audience names them, a course of theirs, their institution or all teachers.
-    `opening`: whether the sessions in the calendar let in (`store.sessions.opened`); until that was
-    asked, they do not.
+    `enrolled` is also who started what is public; `listed` are those of them who came by a link
+    that its maintainers gave: they are on the list of its exams. `invited`: its audience names
+    them, a course of theirs, their institution or all teachers. `opening`: whether the sessions in
+    the calendar let in (`store.sessions.opened`); until that was asked, they do not.
     """
 
     enrolled: bool = False
+    listed: bool = False
     invited: bool = False
     right: Right | None = None
     opening: Opening = NOT_ASKED

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -50,12 +50,16 @@ _LAST_YEAR = 2200
 
 
 class SessionState(StrEnum):
-    """Requested: waits for an administrator; until then it opens nothing and reserves nothing."""
+    """Requested: waits for an administrator; until then it opens nothing and reserves nothing.
+
+    Cancelled is what people could count on, withdrawn what nobody had agreed to yet.
+    """
 
     REQUESTED = "requested"
     APPROVED = "approved"
     REFUSED = "refused"
     CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -114,6 +118,10 @@ def weekly_rule(weekdays: Iterable[int], until: date, interval: int = 1) -> str:
     return f"FREQ=WEEKLY;{every}BYDAY={days};UNTIL={until:%Y%m%d}"
 
 
+def _rule(parts: Mapping[str, str]) -> str:
+    return ";".join(f"{name}={value}" for name, value in parts.items())
+
+
 def _day(text: str) -> date:
     try:
         return date(int(text[:4]), int(text[4:6]), int(text[6:]))
@@ -167,14 +175,19 @@ def _day_as_written(value: Any) -> Any:
     raise ValueError("write a day such as 2027-01-18")
 
 
-Day = Annotated[date, BeforeValidator(_day_as_written)]
+def _of_this_century(day: date) -> date:
+    if not 2000 <= day.year < _LAST_YEAR:
+        raise ValueError("write a year of this century")
+    return day
+
+
+Day = Annotated[date, BeforeValidator(_day_as_written), AfterValidator(_of_this_century)]
 
 
 def _whole_minute(starts: datetime) -> datetime:
     if starts.second or starts.microsecond:
         raise ValueError("write whole minutes, such as 2027-01-18T08:30")
-    if not 2000 <= starts.year < _LAST_YEAR:
-        raise ValueError("write a year of this century")
+    _of_this_century(starts)
     return starts
 
 
@@ -248,7 +261,12 @@ class Session(Model):
                     f"a series has at most {MOST_OCCURRENCES} sessions within five years: "
                     "let it end earlier"
                 )
-            if "COUNT" in (parts := rule_parts(self.rule)) and len(walls) < int(parts["COUNT"]):
+            # What is beyond was not even looked for: it is refused whole, never cut.
+            parts = rule_parts(self.rule)
+            last = self.starts.date() + LONGEST_SERIES
+            if ("UNTIL" in parts and _day(parts["UNTIL"]) > last) or (
+                "COUNT" in parts and len(walls) < int(parts["COUNT"])
+            ):
                 raise ValueError("a series lasts at most five years: let it end earlier")
         if not _kept(self):
             raise ValueError("every day of it is left out")
@@ -317,8 +335,10 @@ def bounds(session: Session) -> Occurrence:
 
 def occurrence_at(session: Session, starts: datetime) -> Occurrence | None:
     """The occurrence that starts at this very instant, if there is one."""
-    for found in occurrences(session, starts, starts + timedelta(seconds=1)):
-        if found.starts == starts:
+    everything = _all(session)
+    place = bisect_left(everything, starts, key=lambda pair: pair[0].starts)
+    for found, day in everything[place : place + 1]:
+        if found.starts == starts and day not in session.left_out:
             return found
     return None
 
@@ -335,6 +355,29 @@ def single(session: Session, occurrence: Occurrence) -> Session:
     """One occurrence of a series as a session of its own, with the texts of the series."""
     wall = occurrence.starts.astimezone(ZoneInfo(session.zone)).replace(tzinfo=None, fold=0)
     return session.model_copy(update={"starts": wall, "rule": None, "left_out": ()})
+
+
+def split(session: Session, starts: datetime) -> tuple[Session | None, Session]:
+    """A series in two: before the occurrence that starts at an instant, and from it on.
+
+    The first is None where none is left of it. Raises LookupError for no such occurrence.
+    """
+    one = occurrence_at(session, starts)
+    if session.rule is None or one is None:
+        raise LookupError("no series takes place then")
+    day = session.day_of(starts)
+    parts = rule_parts(session.rule)
+    rest = single(session, one).model_copy(
+        update={"left_out": tuple(other for other in session.left_out if other >= day)}
+    )
+    earlier = sum(other < day for _, other in _all(session))
+    count = {"COUNT": str(int(parts["COUNT"]) - earlier)} if "COUNT" in parts else {}
+    rest = rest.model_copy(update={"rule": _rule({**parts, **count})})
+    parts.pop("COUNT", None)
+    ended = {**parts, "UNTIL": f"{day - timedelta(days=1):%Y%m%d}"}
+    left_out = tuple(other for other in session.left_out if other < day)
+    first = session.model_copy(update={"rule": _rule(ended), "left_out": left_out})
+    return first if takes_place(first) else None, rest
 
 
 def moved(
@@ -359,7 +402,7 @@ def moved(
             parts["UNTIL"] = f"{until:%Y%m%d}"
         elif "UNTIL" in parts:
             parts["UNTIL"] = f"{_day(parts['UNTIL']) + (first - session.starts.date()):%Y%m%d}"
-        rule = ";".join(f"{name}={value}" for name, value in parts.items())
+        rule = _rule(parts)
         starts = next(iter(_walls(starts, rule)), starts)
     return Session.model_validate(
         {**dict(session), "starts": starts, "rule": rule, "left_out": left_out}
@@ -373,10 +416,12 @@ class Site(NamedTuple):
     """What the operators decided of sessions, where an environment does not.
 
     `people_limit` is the largest session that waits for nobody; without one there is no limit.
+    `mails` is whether people are told by e-mail of what happens to sessions.
     """
 
     effect: Effect = Effect.INDICATIVE
     people_limit: int | None = None
+    mails: bool = False
 
 
 DEFAULT_SITE = Site()
@@ -429,8 +474,8 @@ def opening(
 ) -> Opening:
     """Whether approved `sessions` let their environment be started at `now`.
 
-    What was never booked is bound by nothing, where sessions are indicative. The people who work
-    on an environment are not bound either: that is for `domain.access`.
+    What was never booked is bound by nothing, where sessions are indicative; exams never open
+    early. The people who work on an environment are not bound either: that is for `domain.access`.
     """
     sessions = list(sessions)
     if effect is Effect.INDICATIVE and not sessions:
@@ -440,17 +485,17 @@ def opening(
         for session in sessions
         for found in occurrences(session, now - LONGEST_LOOK, now + LONGEST_LOOK)
     ]
+    ahead = timedelta() if effect is Effect.EXAM else rules.open_before
     running = [found for found in near if found.starts <= now < found.ends]
     coming = sorted(found for found in near if found.starts > now)
-    early = [found for found in coming if found.starts - rules.open_before <= now]
-    is_open = bool(running or early)
-    follows = coming[0].starts - rules.open_before if coming and not is_open else None
+    is_open = bool(running) or any(found.starts - ahead <= now for found in coming)
+    follows = coming[0].starts - ahead if coming and not is_open else None
     if effect is Effect.INDICATIVE:
         return Opening(True, next=follows, shown=is_open)
     ends = None
     if effect is Effect.EXAM:
         past = [found.ends for found in near if found.ends <= now]
-        ends = max((found.ends for found in running or early[:1]), default=max(past, default=now))
+        ends = max((found.ends for found in running), default=max(past, default=now))
         if not enrolled:
             return Opening(False, "exam-not-enrolled", follows, ends)
     if is_open:

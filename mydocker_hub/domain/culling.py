@@ -128,7 +128,7 @@ class Decision:
     """What to do, why, and when the server stops (None: it does not).
 
     `params` are those of the sentence of `code`. `used_at` is to be noted: the person answered
-    the question by what they did.
+    the question by what they did. `firm`: nothing that anybody does changes it.
     """
 
     action: Action
@@ -136,6 +136,7 @@ class Decision:
     at: datetime | None = None
     params: dict[str, Any] = field(default_factory=dict)
     used_at: datetime | None = None
+    firm: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _judge(end: End, notice: Notice | None, now: datetime, hold: Hold) -> Decisi
     """What is to be done because of one end."""
 
     def decision(action: Action, at: datetime) -> Decision:
-        return Decision(action, end.code, at, end.params)
+        return Decision(action, end.code, at, end.params, firm=end.firm)
 
     if now < end.at - end.ahead:
         return decision(Action.KEEP, end.at)
@@ -264,6 +265,11 @@ def _answer(server: Server) -> datetime | None:
     if notice is None or notice.code != "unanswered" or seen is None or seen <= notice.given_at:
         return None
     return _last(seen, server.used_at)
+
+
+def while_starting(policy: Policy) -> Policy:
+    """What ends a server that is not ready yet: an exam alone. A start has a time limit itself."""
+    return Policy(ends=policy.ends)
 
 
 # --- what a person may say -----------------------------------------------------------------------

@@ -132,7 +132,7 @@ CODES: dict[str, Entry] = {
     "session-closed": Entry(
         403,
         N_(
-            "“%(title)s” can be started during its sessions only. It opens on %(when)s. "
+            "“%(title)s” can be started during its sessions only. It opens on %(day_and_time)s. "
             "Your files are kept until then."
         ),
     ),

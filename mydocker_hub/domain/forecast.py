@@ -23,6 +23,7 @@ CPUS, MEMORY = "cpus", "memory"
 
 QUIET_AT_LEAST = timedelta(hours=3)
 _QUIET_SHARE = 0.1  # of what is usual in the busiest hour of a week
+_NOTHING = 1e-9  # what sums of fractions leave over
 _LEAST_PEOPLE_COUNTED = 10  # of fewer than that one cannot say how many come
 
 Amounts = Mapping[str, float]
@@ -63,8 +64,8 @@ class Shortage(NamedTuple):
 class Hour:
     """An hour: `people` and `needed` as booked, `likely` as it went before.
 
-    `used` is how many were really there, in an hour that is over. `shortages` are what will not
-    fit.
+    `used` is how many were really there, in an hour that is over, and `taken` what their servers
+    were promised. `shortages` are what will not fit.
     """
 
     starts: datetime
@@ -72,6 +73,7 @@ class Hour:
     likely: float = 0
     needed: Amounts = field(default_factory=dict)
     used: float | None = None
+    taken: Amounts = field(default_factory=dict)
     shortages: tuple[Shortage, ...] = ()
 
 
@@ -162,11 +164,12 @@ def hours(
     *,
     there: Mapping[str, Amounts] | None = None,
     used: Mapping[datetime, float] | None = None,
+    taken: Mapping[datetime, Amounts] | None = None,
 ) -> list[Hour]:
     """The hours between two instants (UTC, whole hours).
 
     `there` is what `capacity` answers; without it nothing is known to be short. `used` are the
-    people who were really there, by the hour.
+    people who were really there, by the hour, and `taken` what their servers were promised.
     """
     by_hour: dict[datetime, list[Demand]] = defaultdict(list)
     for demand in demands:
@@ -178,7 +181,8 @@ def hours(
     hour = starts
     while hour < ends:
         seen = used.get(hour) if used else None
-        found.append(_hour(hour, by_hour.get(hour, []), there, seen))
+        promised = taken.get(hour, {}) if taken else {}
+        found.append(_hour(hour, by_hour.get(hour, []), there, seen, promised))
         hour += HOUR
     return found
 
@@ -193,6 +197,7 @@ def _hour(
     demands: list[Demand],
     there: Mapping[str, Amounts] | None,
     used: float | None,
+    taken: Amounts,
 ) -> Hour:
     people = likely = 0.0
     needed: dict[str, float] = {}
@@ -208,7 +213,7 @@ def _hour(
             key = shortage.compute_type, shortage.kind
             if key not in short or short[key].needed < shortage.needed:
                 short[key] = shortage
-    return Hour(starts, people, likely, needed, used, tuple(sorted(short.values())))
+    return Hour(starts, people, likely, needed, used, taken, tuple(sorted(short.values())))
 
 
 def _needed(together: Iterable[Demand]) -> dict[str, dict[str, float]]:
@@ -316,3 +321,35 @@ def used_by_hour(
     return {
         hour: float(peak(by_hour.get(hour, ()), hour, after)) for hour, after in pairwise(marks)
     }
+
+
+def taken_by_hour(
+    stays: Iterable[tuple[datetime, datetime, Amounts]], starts: datetime, ends: datetime
+) -> dict[datetime, dict[str, float]]:
+    """The most that was promised at once, of each kind, in each hour between two whole ones.
+
+    A stay is from when to when, and what its server was promised.
+    """
+    changes: list[tuple[datetime, int, Amounts]] = []
+    for came, left, each in stays:
+        if came < ends and left > starts:
+            changes += [(max(came, starts), 1, each), (left, -1, each)]
+    changes.sort(key=lambda change: change[:2])  # who leaves goes before who comes
+    now: dict[str, float] = defaultdict(float)
+    found: dict[datetime, dict[str, float]] = {}
+    hour, position = starts, 0
+    while hour < ends:
+        most: dict[str, float] | None = None
+        while position < len(changes) and changes[position][0] < hour + HOUR:
+            instant, sign, each = changes[position]
+            if most is None and (instant > hour or sign > 0):
+                most = dict(now)  # without those who leave as the hour begins
+            for kind, amount in each.items():
+                now[kind] += sign * amount
+                if most is not None:
+                    most[kind] = max(most.get(kind, 0), now[kind])
+            position += 1
+        promised = now if most is None else most
+        found[hour] = {kind: amount for kind, amount in promised.items() if amount > _NOTHING}
+        hour += HOUR
+    return found

@@ -38,12 +38,13 @@ def join(session: Session, key: str, person: Person, now: datetime) -> reading.F
     """Enrol a person by a join link; a second time changes nothing."""
     _not_blocked(session, person)
     found = look_at_join_link(session, key, person, now)
-    if found.standing.enrolled:
+    link = session.scalars(select(JoinLinkRow).where(JoinLinkRow.key == key)).one()
+    listed = found.standing.listed or link.course_id is None
+    if found.standing.enrolled and found.standing.listed is listed:
         return found
-    link_id = session.scalar(select(JoinLinkRow.id).where(JoinLinkRow.key == key))
-    _enrol(session, found, person, now, link_id)
+    _enrol(session, found, person, now, link.id)
     audit(session, person.name, "joined", found.environment.slug, now)
-    return replace(found, standing=replace(found.standing, enrolled=True))
+    return replace(found, standing=replace(found.standing, enrolled=True, listed=listed))
 
 
 def leave(session: Session, slug: str, person: Person, now: datetime) -> None:
@@ -114,6 +115,10 @@ def begin_launch(
         for mount in mounts
     )
     row = _launch_row(session, person, found.id, found.version, now)
+    for folder in known.values():  # whoever comes back to a folder that was left behind has it
+        folder.left_at = None
+        if folder.person_id is None:
+            folder.person_id = row.person_id
     plan = launch.plan(
         definition,
         person,
@@ -258,5 +263,7 @@ def _enrol(
         except IntegrityError:  # two tabs at once
             row = session.get_one(EnrolmentRow, (person_id, found.id))
     row.left_at = None
+    if link_id is not None:
+        row.join_link_id = link_id
     if starting:
         row.last_start_at = now

@@ -7,12 +7,13 @@ import string
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..cataloguefile import CatalogueFile
 from ..domain.access import Right
+from ..domain.calendar import SessionState
 from ..domain.environment import ComputeType, Environment, JoinLink, Resources
 from ..domain.errors import Conflict, Invalid, NotFound, Refused
 from ..domain.people import Person
@@ -26,6 +27,7 @@ from .tables import (
     JoinLinkRow,
     PersonRow,
     RightRow,
+    SessionRow,
 )
 
 _KEY_LENGTH = 20
@@ -80,15 +82,38 @@ def update_environment(
 ) -> reading.Found:
     """Replace a definition. Raises `Conflict` if somebody else changed it meanwhile.
 
-    The slug names the environment and cannot change.
+    The slug names the environment and cannot change. Where it moves to a compute type whose
+    sessions wait for an administrator, those to come wait too.
     """
     row = locked(session, environment.slug)
     if row.version != expected_version:
         raise Conflict("changed-meanwhile")
     _check_compute_type(session, environment)
+    before = Environment.model_validate(row.definition).resources.compute_type
     _replace(session, row, environment, person.name, now)
+    after = environment.resources.compute_type
+    waits = after != before and reading.compute_type(session, after).needs_approval
+    if waits and not person.is_admin:
+        _ask_again(session, row, person, now)
     session.flush()
     return reading.find(session, environment.slug, person)
+
+
+def _ask_again(session: Session, row: EnvironmentRow, person: Person, now: datetime) -> None:
+    """Let the sessions to come wait: nobody agreed to them on such machines."""
+    booked = session.scalars(
+        select(SessionRow).where(
+            SessionRow.environment_id == row.id,
+            SessionRow.state == SessionState.APPROVED,
+            or_(SessionRow.last_at.is_(None), SessionRow.last_at > now),
+        )
+    )
+    for one in booked:
+        one.state = SessionState.REQUESTED
+        one.decided_by, one.decided_at, one.reason = "", None, ""
+        one.changed_at = now
+        one.sequence += 1
+        audit(session, person.name, "session-changed", row.slug, now, id=one.id, state=one.state)
 
 
 def delete_environment(
@@ -325,8 +350,8 @@ def _put_compute_type(session: Session, compute_type: ComputeType) -> bool:
     definition = compute_type.model_dump(mode="json")
     if row is None:
         session.add(ComputeTypeRow(slug=compute_type.slug, definition=definition))
-    elif row.definition == definition:
-        return False
+    elif ComputeType.model_validate(row.definition) == compute_type:
+        return False  # also where another release kept fewer fields
     else:
         row.definition = definition
     session.flush()

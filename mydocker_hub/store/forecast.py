@@ -59,17 +59,28 @@ def forecasted(
     came = forecast.turnout(_past(session, stays, now))
     states = [SessionState.APPROVED, SessionState.REQUESTED]
     booked = sessions.between(session, starts, ends, states=states)
-    needs = _needs(session, {one.environment_id for one in booked}, types)
+    ids = {one.environment_id for one in booked} | set(stays)
+    needs = _needs(session, ids, types)
     everybody = [stay for of_one in stays.values() for stay in of_one]
     first = max(starts, forecast.floor(now - LOOK_BACK))
     last = min(ends, forecast.floor(now))
     used = forecast.used_by_hour(everybody, forecast.floor(now - LOOK_BACK), forecast.floor(now))
+    taken = forecast.taken_by_hour(
+        [
+            (came_at, left_at, needs[key][1])
+            for key, of_one in stays.items()
+            for came_at, left_at in of_one
+        ],
+        first,
+        last,
+    )
     found = forecast.hours(
         [demand for one in booked for demand in _demands(one, needs, came, starts, ends)],
         starts,
         ends,
         there=there,
         used={hour: people for hour, people in used.items() if first <= hour < last},
+        taken=taken,
     )
     coming = [hour for hour in found if hour.starts >= forecast.floor(now)]
     return Forecast(
@@ -118,7 +129,7 @@ def _stays(session: Session, after: datetime, now: datetime) -> dict[int, list[S
     """From when to when people had a server, by environment; trials do not count.
 
     An end that nobody noted, as the hub was away, is at the next start of the same server at the
-    latest.
+    latest. What was in an environment that is deleted is deleted with it.
     """
     rows = session.execute(
         select(

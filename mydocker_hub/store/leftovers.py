@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from ..domain import names
 from .editing import audit
-from .tables import EnvironmentRow, FolderRow, LaunchRow, PersonRow
+from .tables import AuditRow, EnvironmentRow, FolderRow, LaunchRow, PersonRow
 
 
 class Gone(StrEnum):
@@ -59,6 +59,8 @@ def folders(session: Session, hub: str) -> list[LeftFolder]:
         name = people.get(row.person_id) if row.person_id is not None else None
         gone = None
         if name is None or row.person_id is None:
+            if _is_somebodys(row.volume, hub, people.values(), slugs):
+                continue  # an account of the same name was made since
             gone = Gone.PERSON
         elif row.volume != names.global_volume(hub, name) and not (
             # what they have started is nearly always it; all the names are a lot of arithmetic
@@ -77,6 +79,14 @@ def _is_of(volume: str, hub: str, person: str, slugs: Iterable[str]) -> bool:
     return any(volume == names.dedicated_volume(hub, person, slug) for slug in slugs)
 
 
+def _is_somebodys(volume: str, hub: str, people: Iterable[str], slugs: Iterable[str]) -> bool:
+    return any(
+        volume == names.global_volume(hub, name) or _is_of(volume, hub, name, slugs)
+        for name in people
+        if names.may_be_of(volume, name)
+    )
+
+
 def note(session: Session, hub: str, now: datetime) -> list[LeftFolder]:
     """Note what is left behind from now on, and what somebody can come to again; what is left."""
     left = folders(session, hub)
@@ -86,8 +96,29 @@ def note(session: Session, hub: str, now: datetime) -> list[LeftFolder]:
         session.execute(update(FolderRow).where(FolderRow.volume == volume).values(left_at=now))
     for volume in noted - volumes:
         session.execute(update(FolderRow).where(FolderRow.volume == volume).values(left_at=None))
+    deleted = _deleted_since(
+        session, min((one.left_at for one in left if one.left_at), default=now)
+    )
+    for one in left:
+        # An environment that was made again meanwhile, and deleted again, begins anew.
+        last = max(
+            (at for slug, at in deleted if _is_of(one.volume, hub, one.person, [slug])),
+            default=None,
+        )
+        if one.left_at is not None and last is not None and last > one.left_at:
+            session.execute(
+                update(FolderRow).where(FolderRow.volume == one.volume).values(left_at=last)
+            )
     session.expire_all()
     return folders(session, hub)
+
+
+def _deleted_since(session: Session, since: datetime) -> list[tuple[str, datetime]]:
+    """The slugs of environments that were deleted after an instant, and when."""
+    query = select(AuditRow.subject, AuditRow.at).where(
+        AuditRow.action == "environment-deleted", AuditRow.at > since
+    )
+    return [(slug, at) for slug, at in session.execute(query)]
 
 
 def expired(
@@ -111,6 +142,16 @@ def forget(session: Session, volumes: Iterable[str], actor: str, now: datetime) 
     for volume in volumes:
         session.execute(delete(FolderRow).where(FolderRow.volume == volume))
         audit(session, actor, "folder-removed", volume, now)
+
+
+def deleted(session: Session) -> list[str]:
+    """The slugs of environments that are deleted, and were not made again."""
+    slugs = set(
+        session.scalars(
+            select(AuditRow.subject).where(AuditRow.action == "environment-deleted").distinct()
+        )
+    )
+    return sorted(slugs - set(session.scalars(select(EnvironmentRow.slug))))
 
 
 def unknown(session: Session, slugs: Iterable[str]) -> set[str]:

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Text, bindparam, cast, exists, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from ..domain import calendar, culling
-from ..domain.calendar import Site
+from ..domain import calendar, culling, names
+from ..domain.calendar import SessionState, Site
 from ..domain.culling import Notice, Policy, Server, SiteLimits
-from ..domain.environment import Effect, Lifetime
+from ..domain.environment import Effect, Lifetime, SessionRules
 from ..domain.errors import Conflict, NotFound
 from ..domain.people import Person
 from . import reading, sessions
@@ -32,7 +32,8 @@ _SITE = Site()
 class Known:
     """A running server, but for the hub's times: `server.started` and `last_activity` are None.
 
-    `slug` is its environment's, or empty for the trial of a build.
+    `slug` is its environment's, or empty for the trial of a build. Of what is not `recorded` the
+    database knows nothing, and keeps nothing.
     """
 
     launch_id: int
@@ -40,6 +41,21 @@ class Known:
     slug: str
     policy: Policy
     server: Server
+    recorded: bool = True
+
+    def is_of(self, person: str, server: str) -> bool:
+        """Whether this is the launch of that server. After a database was restored, one that runs
+        may bear the number of another one's."""
+        if self.person != person or self.policy.trial != names.is_trial(server):
+            return False
+        return self.policy.trial or names.server_name(self.slug) == server
+
+
+def unrecorded(launch_id: int, person: str, server: str, limits: SiteLimits) -> Known:
+    """A server whose launch is not in the database, or has ended there: its environment was
+    deleted meanwhile, or the database restored. The site's limits hold for it."""
+    found = culling.policy(Lifetime(), limits, trial=names.is_trial(server))
+    return Known(launch_id, person, "", found, Server(started=None), recorded=False)
 
 
 def running(
@@ -83,6 +99,22 @@ def running(
     return found
 
 
+def exam_ends(
+    session: Session, after: datetime, before: datetime, *, site: Site = _SITE
+) -> list[datetime]:
+    """When exams end between two instants, in order: then somebody has to look."""
+    booked = sessions.between(session, after, before, states=[SessionState.APPROVED])
+    exams = _exam_rules(session, {one.environment_id for one in booked}, site)
+    ends = {
+        found.ends
+        for one in booked
+        if one.environment_id in exams
+        for found in calendar.occurrences(one.effective, after, before)
+        if after <= found.ends < before
+    }
+    return sorted(ends)
+
+
 @dataclass(frozen=True)
 class Told:
     """What is to be noted of a launch: the warning that holds now, or none; `used_at` if given."""
@@ -121,6 +153,23 @@ def tell(session: Session, told: Iterable[Told]) -> None:
         )
     if used:
         connection.execute(this.values(used_at=bindparam("used")), used)
+
+
+def own(
+    session: Session,
+    slug: str,
+    person: Person,
+    seen: Server,
+    now: datetime,
+    *,
+    limits: SiteLimits = _NO_LIMITS,
+    site: Site = _SITE,
+) -> Known:
+    """A person's running server, with its times: `seen` is it as the hub knows it.
+
+    Raises `NotFound` where none runs.
+    """
+    return _own(session, slug, person, seen, now, limits, site)[1]
 
 
 def extend(
@@ -235,23 +284,31 @@ def _lifetimes(
     return found
 
 
+def _exam_rules(
+    session: Session, environment_ids: Collection[int], site: Site
+) -> dict[int, SessionRules]:
+    """The rules of those environments whose sessions are exams."""
+    if not environment_ids:
+        return {}
+    rows = session.execute(
+        select(EnvironmentRow.id, cast(EnvironmentRow.definition, Text)).where(
+            EnvironmentRow.id.in_(list(environment_ids))
+        )
+    )
+    rules = {one: reading.parsed(text).sessions for one, text in rows}
+    return {
+        one: rule for one, rule in rules.items() if calendar.effect_of(rule, site) is Effect.EXAM
+    }
+
+
 class _Exams:
     """When the exams of some environments end."""
 
     def __init__(
         self, session: Session, environment_ids: set[int | None], now: datetime, site: Site
     ) -> None:
-        rows = session.execute(
-            select(EnvironmentRow.id, cast(EnvironmentRow.definition, Text)).where(
-                EnvironmentRow.id.in_([one for one in environment_ids if one is not None])
-            )
-        )
-        rules = {one: reading.parsed(text).sessions for one, text in rows}
-        self._rules = {
-            one: rule
-            for one, rule in rules.items()
-            if calendar.effect_of(rule, site) is Effect.EXAM
-        }
+        known = [one for one in environment_ids if one is not None]
+        self._rules = _exam_rules(session, known, site)
         self._sessions = sessions.approved(session, self._rules, now) if self._rules else {}
         self._now = now
         self._known: dict[tuple[int, datetime], datetime | None] = {}

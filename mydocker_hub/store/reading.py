@@ -317,7 +317,7 @@ def search_text(environment: Environment) -> str:
 
 def with_standing(
     person: Person,
-) -> Select[int, str, int, datetime, bool, datetime | None, str, bool, str]:
+) -> Select[int, str, int, datetime, bool, bool, datetime | None, str, bool, str]:
     """All environments as one person finds them: rows for `as_found`."""
     me = select(PersonRow.id).where(PersonRow.name == person.name).scalar_subquery()
     return (
@@ -329,6 +329,7 @@ def with_standing(
             and_(EnrolmentRow.person_id.is_not(None), EnrolmentRow.left_at.is_(None)).label(
                 "enrolled"
             ),
+            listed(),
             EnrolmentRow.last_start_at,
             RightRow.level,
             invited(person).label("invited"),
@@ -344,6 +345,17 @@ def with_standing(
             and_(RightRow.environment_id == EnvironmentRow.id, RightRow.person_id == me),
         )
     )
+
+
+def listed() -> Any:
+    """Whether a person came by a link of the maintainers', as a column of `with_standing`.
+
+    Whoever teaches a course may give it a link to what is public: that opens no exam.
+    """
+    theirs = exists().where(
+        JoinLinkRow.id == EnrolmentRow.join_link_id, JoinLinkRow.course_id.is_(None)
+    )
+    return and_(EnrolmentRow.left_at.is_(None), theirs).label("listed")
 
 
 def invited(person: Person) -> Any:
@@ -407,6 +419,7 @@ def as_found(row: Any) -> Found:
         updated_at=row.updated_at,
         standing=Standing(
             enrolled=row.enrolled,
+            listed=row.listed,
             invited=row.invited,
             right=Right(row.level) if row.level else None,
         ),

@@ -73,6 +73,14 @@ class Booked:
         return calendar.occurrences(self.effective, after, before)
 
 
+Time = tuple[datetime, datetime, int]
+"""From when to when a session takes place, or would, and its id.
+
+A page looks at tens of thousands: plain tuples of these are what Python's collector of garbage
+does not have to look at again and again.
+"""
+
+
 # --- finding -------------------------------------------------------------------------------------
 
 
@@ -98,14 +106,42 @@ def between(
     With `person`, those of what they are enrolled in or work on, and what waits or was refused
     only of the latter. With `environment_id`, those of one environment.
     """
-    conditions = [SessionRow.first_at < before, _ends_after(after)]
-    if person is not None:
-        conditions.append(_of_person(person))
-    if environment_id is not None:
-        conditions.append(SessionRow.environment_id == environment_id)
-    if states is not None:
-        conditions.append(SessionRow.state.in_(states))
-    return _find(session, *conditions)
+    return _find(session, *_within(after, before, person, environment_id, states))
+
+
+def times(
+    session: Session,
+    after: datetime,
+    before: datetime,
+    *,
+    person: Person | None = None,
+    environment_id: int | None = None,
+    states: Collection[SessionState] | None = None,
+) -> list[Time]:
+    """When those sessions take place between two instants, in order; `some` has the sessions.
+
+    A page shows a few of thousands: what it does not is not read.
+    """
+    conditions = _within(after, before, person, environment_id, states)
+    rows = session.execute(
+        select(SessionRow.id, cast(SessionRow.definition, Text)).where(*conditions)
+    ).all()
+    replaced = _replaced(session, conditions) if rows else {}
+    found: list[Time] = []
+    for row_id, text in rows:
+        definition = _definition(text)
+        slots = calendar.occurrences(definition, after, before)
+        if row_id in replaced:
+            left_out = {definition.day_of(at) for at in replaced[row_id]}
+            slots = (slot for slot in slots if definition.day_of(slot.starts) not in left_out)
+        found += [(starts, ends, row_id) for starts, ends in slots]
+    found.sort()
+    return found
+
+
+def some(session: Session, session_ids: Collection[int]) -> dict[int, Booked]:
+    """These sessions by their ids, as far as they are there."""
+    return {one.id: one for one in _find(session, SessionRow.id.in_(list(session_ids)))}
 
 
 def of_environment(
@@ -172,7 +208,7 @@ def _opened(found: Found, booked: Iterable[calendar.Session], now: datetime, sit
         rules,
         booked,
         now,
-        enrolled=standing.enrolled or standing.invited,  # its teacher named them, or gave a link
+        enrolled=standing.listed or standing.invited,  # its teacher gave a link, or named them
     )
     return replace(found, standing=replace(standing, opening=opening))
 
@@ -200,6 +236,23 @@ def overlapping(
         if pairs:
             found.append((booked, pairs[0][1]))
     return found
+
+
+def _within(
+    after: datetime,
+    before: datetime,
+    person: Person | None,
+    environment_id: int | None,
+    states: Collection[SessionState] | None,
+) -> list[ColumnElement[bool]]:
+    conditions = [SessionRow.first_at < before, _ends_after(after)]
+    if person is not None:
+        conditions.append(_of_person(person))
+    if environment_id is not None:
+        conditions.append(SessionRow.environment_id == environment_id)
+    if states is not None:
+        conditions.append(SessionRow.state.in_(states))
+    return conditions
 
 
 def _ends_after(after: datetime) -> ColumnElement[bool]:
@@ -245,11 +298,19 @@ def _find(session: Session, *conditions: ColumnElement[bool]) -> list[Booked]:
         .where(*conditions)
         .order_by(SessionRow.first_at, SessionRow.id)
     ).all()
-    series = select(SessionRow.id).where(*conditions).scalar_subquery()
-    replaced: dict[int, list[datetime]] = defaultdict(list)
-    for series_id, at in session.execute(_standing_for(series)) if rows else ():
-        replaced[series_id].append(at)
+    replaced = _replaced(session, conditions) if rows else {}
     return [_booked(row, replaced.get(row.id, ())) for row in rows]
+
+
+def _replaced(
+    session: Session, conditions: Iterable[ColumnElement[bool]]
+) -> dict[int, list[datetime]]:
+    """Of each series, when what rows of their own stand for would start."""
+    series = select(SessionRow.id).where(*conditions).scalar_subquery()
+    found: dict[int, list[datetime]] = defaultdict(list)
+    for series_id, at in session.execute(_standing_for(series)):
+        found[series_id].append(at)
+    return found
 
 
 def _standing_for(series: Any) -> Any:
@@ -352,6 +413,74 @@ def change(
     return get(session, row.id)
 
 
+def change_following(
+    session: Session,
+    session_id: int,
+    wanted: calendar.Session,
+    actor: Person,
+    now: datetime,
+    site: Site = DEFAULT_SITE,
+    *,
+    expected_sequence: int,
+    at: datetime,
+) -> Booked:
+    """Change what of a series starts `at` an instant or later, which is a series of its own then.
+
+    What was before stays as it is. Raises as `change` does.
+    """
+    row, found, rest = _cut(session, session_id, expected_sequence, at, now)
+    if rest is None:
+        return change(
+            session, session_id, wanted, actor, now, site, expected_sequence=expected_sequence
+        )
+    agreed = rest if row.state == SessionState.APPROVED else None
+    new = _tail(row, actor, now)
+    _write(session, new, wanted, found, actor, now, site, agreed=agreed)
+    session.add(new)
+    session.flush()
+    _hand_over(session, row, new, at)
+    _follow(session, new, wanted)
+    audit(
+        session, actor.name, "session-changed", found.slug, now, id=new.id, state=new.state,
+        series=row.id,
+    )  # fmt: skip
+    return get(session, new.id)
+
+
+def cancel_following(
+    session: Session,
+    session_id: int,
+    actor: Person,
+    now: datetime,
+    *,
+    expected_sequence: int,
+    at: datetime,
+    reason: str = "",
+) -> Booked:
+    """Say that of a series nothing takes place that starts `at` an instant or later.
+
+    Of its own state it is as after `cancel`. Raises as `change` does.
+    """
+    row, found, rest = _cut(session, session_id, expected_sequence, at, now)
+    if rest is None:
+        return cancel(
+            session, session_id, actor, now, expected_sequence=expected_sequence, reason=reason
+        )
+    new = _tail(row, actor, now)
+    _set(new, rest)
+    new.state, new.reason = _called_off(row.state), reason
+    session.add(new)
+    session.flush()
+    for day in _hand_over(session, row, new, at):
+        day.state, day.reason = _called_off(day.state), reason
+    session.flush()
+    audit(
+        session, actor.name, "session-cancelled", found.slug, now, id=new.id, reason=reason,
+        series=row.id,
+    )  # fmt: skip
+    return get(session, new.id)
+
+
 def cancel(
     session: Session,
     session_id: int,
@@ -364,16 +493,21 @@ def cancel(
 ) -> Booked:
     """Say that a session does not take place, or of a series the occurrence that starts `at`.
 
-    It stays in the calendar as cancelled. Raises as `change` does.
+    It stays in the calendar as cancelled; what nobody had agreed to is withdrawn, and was never
+    announced. Raises as `change` does.
     """
     row, found = _locked(session, session_id, expected_sequence)
     if at is not None:
         row = _one_of(session, row, at, actor, now)
+    # Of a day that was to change, the one that the series has was agreed to.
+    row.state = _called_off(SessionState.APPROVED if _agreed(session, row) else row.state)
     rows = [row]
     if row.series_id is None:
-        rows += session.scalars(select(SessionRow).where(SessionRow.series_id == row.id))
+        days = list(session.scalars(select(SessionRow).where(SessionRow.series_id == row.id)))
+        for day in days:
+            day.state = _called_off(day.state)
+        rows += days
     for one_row in rows:
-        one_row.state = SessionState.CANCELLED
         one_row.reason = reason
         one_row.sequence += 1
         one_row.changed_at = now
@@ -465,7 +599,7 @@ def _locked(
         raise NotFound("session-unknown")
     if row.sequence != expected_sequence:
         raise Conflict("changed-meanwhile")
-    if row.state == SessionState.CANCELLED:
+    if row.state in {SessionState.CANCELLED, SessionState.WITHDRAWN}:
         raise Conflict("session-cancelled")
     slug = session.scalars(
         select(EnvironmentRow.slug).where(EnvironmentRow.id == row.environment_id)
@@ -499,6 +633,58 @@ def _one_of(
         _set(row, calendar.single(definition, one))
         session.add(row)
     return row
+
+
+def _cut(
+    session: Session, session_id: int, expected_sequence: int, at: datetime, now: datetime
+) -> tuple[SessionRow, _Environment, calendar.Session | None]:
+    """End a series before what starts `at` an instant; what is cut off, or None: all of it."""
+    row, found = _locked(session, session_id, expected_sequence)
+    try:
+        first, rest = calendar.split(_definition_of(row), at)
+    except LookupError:
+        raise NotFound("session-unknown") from None
+    if first is None:
+        return row, found, None
+    _set(row, first)
+    row.changed_at = now
+    row.sequence += 1
+    return row, found, rest
+
+
+def _tail(series: SessionRow, actor: Person, now: datetime) -> SessionRow:
+    return SessionRow(
+        uid=f"{uuid.uuid4()}@mydocker-hub",
+        environment_id=series.environment_id,
+        sequence=0,
+        made_by=actor.name,
+        made_at=now,
+        changed_at=now,
+    )
+
+
+def _hand_over(
+    session: Session, series: SessionRow, new: SessionRow, at: datetime
+) -> list[SessionRow]:
+    """Let what stands for days of a series from an instant on stand for those of another one."""
+    rows = list(
+        session.scalars(
+            select(SessionRow).where(
+                SessionRow.series_id == series.id, SessionRow.replaces_at >= at
+            )
+        )
+    )
+    for row in rows:
+        row.series_id, row.uid = new.id, new.uid
+        row.sequence += 1
+    session.flush()
+    return rows
+
+
+def _called_off(state: str) -> SessionState:
+    """The state of what does not take place: what was never agreed to is nobody's to hear of."""
+    never = {SessionState.REQUESTED, SessionState.REFUSED, SessionState.WITHDRAWN}
+    return SessionState.WITHDRAWN if state in never else SessionState.CANCELLED
 
 
 def _agreed(session: Session, row: SessionRow) -> calendar.Session | None:

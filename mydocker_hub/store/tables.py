@@ -75,6 +75,8 @@ class PersonRow(Base):
     )
     # Counts each change of what the hub should know (`store.people`): roles, blocked, joined.
     standing_changed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+    # That of the pages that a teacher or an administrator saw last: mails are written in it.
+    language: Mapped[str] = mapped_column(String(5), default="", server_default="")
 
 
 class IdentityRow(Base):

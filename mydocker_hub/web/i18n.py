@@ -195,9 +195,11 @@ class Translator:
 
         A `Text` (or a dict with fr and en) is shown in this language, an instant in the site's
         zone, `memory` and `limit` as bytes when they are numbers, `step` by its name, a `detail`
-        that is a sentence of ours in this language.
+        that is a sentence of ours in this language. `day_and_time` is `when` with its weekday.
         """
         params = dict(error.params)
+        if isinstance(params.get("when"), dt.datetime):
+            params["day_and_time"] = self.day_and_time(params["when"])
         if isinstance(error, Invalid) and error.problems:
             colon, semicolon = ("\xa0: ", "\u202f; ") if self.lang == "fr" else (": ", "; ")
             params["detail"] = semicolon.join(
@@ -249,6 +251,11 @@ class Translator:
         """22 novembre 2026 à 14:05. An instant without a zone is UTC, as in the hub's database."""
         pattern = "d MMMM y 'à' HH:mm" if self.lang == "fr" else "d MMMM y 'at' HH:mm"
         return format_datetime(_in_zone(instant, zone), pattern, locale=self.locale)
+
+    def day_and_time(self, instant: dt.datetime, zone: dt.tzinfo = SITE_ZONE) -> str:
+        """lundi 23 novembre 2026 à 08:30."""
+        weekday = format_date(_in_zone(instant, zone), "EEEE", locale=self.locale)
+        return f"{weekday} {self.datetime(instant, zone)}"
 
     def ago(self, instant: dt.datetime, now: dt.datetime | None = None) -> str:
         """“5 minutes ago”, “in 2 days”: whole units, rounded down."""

@@ -40,7 +40,7 @@ READ_BYTES = 8 * MAX_BODY_BYTES
 # Pages take scripts and styles from the hub and from here, never from elsewhere, and are framed
 # by nobody, but for the origins that operators allow.
 _POLICY = (
-    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; font-src {fonts}; "
     "{frames}; base-uri 'none'; form-action {forms}"
 )
 SECURITY_HEADERS = {
@@ -107,12 +107,13 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
             self.set_header(name, value)
         self.set_policy()
 
-    def set_policy(self, *, forms: str = "'self'", frames: str = "") -> None:
+    def set_policy(self, *, forms: str = "'self'", frames: str = "", fonts: str = "'self'") -> None:
         """The page's Content-Security-Policy; `forms` says where its forms may lead."""
         origins = self.settings.get("frame_origins", ())
         own = policy(origins) if origins else "frame-ancestors 'none'"
         self.set_header(
-            "Content-Security-Policy", _POLICY.format(frames=frames or own, forms=forms)
+            "Content-Security-Policy",
+            _POLICY.format(frames=frames or own, forms=forms, fonts=fonts),
         )
 
     @property

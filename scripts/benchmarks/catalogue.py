@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -300,7 +300,7 @@ def _insert(session: Session, table: type[Base], rows: Iterable[dict[str, Any]])
 # --- the two processes ---------------------------------------------------------------------------
 
 
-def fake_hub(teachers: set[str]) -> web.Application:
+def fake_hub(teachers: set[str], admins: Collection[str] = ()) -> web.Application:
     """The two calls that the catalogue makes for a page; a person's token is their name."""
 
     async def user(request: web.Request) -> web.Response:
@@ -309,7 +309,7 @@ def fake_hub(teachers: set[str]) -> web.Application:
         model = {
             "name": name,
             "kind": "user",
-            "admin": False,
+            "admin": name in admins,
             "groups": [GROUPS[Role.STUDENT], GROUPS[role]],
             "scopes": [ACCESS, f"servers!user={name}"],
         }

@@ -6,6 +6,7 @@ database and the culler work:
   look       a cycle in which nobody is told anything
   warn       a cycle in which everybody is warned
   stop       20 servers, each of whose stops takes 0.5 s: from the decision until the last one ended
+  exam       the same for 300 servers, when an exam ends
 
 In seconds: as it was waited for (wall), and what the hub's own process computed (hub). One stop
 that takes a minute runs beside the others: it holds up nobody.
@@ -22,12 +23,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mydocker_hub.domain.calendar import Session as Booking
+from mydocker_hub.domain.people import Person, Role
 from mydocker_hub.services.culler.cycle import Culler
 from mydocker_hub.services.culler.state import Settings
+from mydocker_hub.store import sessions
 from tests.simulated import TOKEN, SimulatedHub, simulated_hub
 
 MINUTE = timedelta(minutes=1)
 STOPS, STOP_SECONDS = 20, 0.5
+CANDIDATES = 300
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "load": os.getloadavg()[0],
             **_cycles(Path(folder) / "cycles", options.servers, options.cycles),
             **_stops(Path(folder) / "stops"),
+            **_exam(Path(folder) / "exam"),
         }
     for name, value in figures.items():
         print(f"{name:14} {value:8.2f}")
@@ -106,13 +112,32 @@ def _stops(state: Path) -> dict[str, float]:
         return {"stop wall": asyncio.run(_measure_stops(hub))}
 
 
-async def _measure_stops(hub: SimulatedHub) -> float:
+def _exam(state: Path) -> dict[str, float]:
+    state.mkdir()
+    with simulated_hub(
+        state,
+        CANDIDATES,
+        lifetime={"idle_limit": "PT1H"},
+        started=60 * MINUTE,
+        last_activity=1 * MINUTE,
+        stop_seconds=[STOP_SECONDS] * CANDIDATES,
+        sessions={"effect": "exam"},
+    ) as hub:
+        now = datetime.now(UTC)
+        starts = now.replace(tzinfo=None, second=0, microsecond=0) - 60 * MINUTE
+        booking = Booking(starts=starts, duration=65 * MINUTE, zone="UTC", expected=CANDIDATES)
+        teacher = Person(name="bob", roles=frozenset({Role.TEACHER}))
+        hub.database.write_now(sessions.book, "lab", booking, teacher, now)
+        return {"exam wall": asyncio.run(_measure_stops(hub, CANDIDATES))}
+
+
+async def _measure_stops(hub: SimulatedHub, stops: int = STOPS) -> float:
     later = _Later(hub)
     await later.culler.cycle()
     later.passed = 6 * MINUTE
     began = time.perf_counter()
     await later.culler.cycle()
-    await asyncio.to_thread(hub.wait_for_stops, STOPS)
+    await asyncio.to_thread(hub.wait_for_stops, stops)
     took = time.perf_counter() - began
     await later.culler.close()
     return took

@@ -50,11 +50,74 @@ def test_booked_and_found_by_keyboard_without_scripts(window) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("By keyboard")
 
 
+def test_drawn_and_used_by_keyboard(window) -> None:
+    for number in range(4):
+        book(window, f"At once {number}")
+    opened = window("bob", lang="en")
+    opened.open(f"{CATALOGUE}calendar?environment=tiny&day={tomorrow():%Y-%m-%d}")
+    page = opened.page
+    drawn = page.locator("#calendar-drawn")
+    expect(drawn.get_by_role("link", name="At once 0").first).to_be_visible()
+    expect(page.locator("#calendar-table")).to_be_hidden()
+
+    # to the week, and the next one: the focus stays, the address and the titles follow
+    week = page.get_by_role("link", name="Week", exact=True)
+    week.focus()
+    page.keyboard.press("Enter")
+    expect(drawn.locator(".fc-timeGridWeek-view")).to_be_visible()
+    expect(week).to_be_focused()
+    expect(week).to_have_attribute("aria-current", "true")
+    first = page.locator("#calendar-title").inner_text()
+    page.get_by_role("link", name="Later").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#calendar-title")).not_to_have_text(first)
+    assert f"day={tomorrow() + timedelta(days=7):%Y-%m-%d}"[:8] in page.url
+    assert page.locator("#calendar-title").inner_text() in page.title()
+    page.go_back()
+    expect(page.locator("#calendar-title")).to_have_text(first)
+
+    # what has no room beside the others
+    more = drawn.locator(".fc-timegrid-more-link").first
+    more.focus()
+    page.keyboard.press("Enter")
+    expect(drawn.locator(".fc-popover")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(drawn.locator(".fc-popover")).to_be_hidden()
+
+    # a session is a link; a day of a month leads to its week; the list is a page of its own
+    drawn.get_by_role("link", name="At once").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("At once")
+    opened.open(f"{CATALOGUE}calendar?environment=tiny&day={tomorrow():%Y-%m-%d}")
+    drawn.locator("[data-navlink]").nth(10).focus()
+    page.keyboard.press("Enter")
+    expect(drawn.locator(".fc-timeGridWeek-view")).to_be_visible()
+    page.reload()
+    expect(drawn.locator(".fc-timeGridWeek-view")).to_be_visible()
+    page.get_by_role("link", name="List", exact=True).click()
+    expect(drawn).to_have_count(0)
+    expect(page.locator(".calendar-title")).to_be_visible()
+
+
+@pytest.mark.parametrize("lost", ["**/vendor/fullcalendar.js*", "**/calendar/events?*"])
+def test_what_does_not_load(window, lost) -> None:
+    book(window, "Still there")
+    opened = window("carol", lang="en")
+    opened.page.route(lost, lambda route: route.abort())
+    opened.open(f"{CATALOGUE}calendar?show=all&day={tomorrow():%Y-%m-%d}")
+    opened.page.wait_for_load_state("networkidle")
+    expect(opened.page.locator("#calendar-table .session-entry").first).to_be_visible()
+    opened.page.get_by_role("link", name="Week", exact=True).click()
+    expect(opened.page.locator("#calendar-table.calendar-week")).to_be_visible()
+
+
 @pytest.mark.parametrize(
-    ("lang", "colours", "size"), [("en", "light", DESKTOP), ("fr", "dark", PHONE)]
+    ("lang", "colours", "size"),
+    [("en", "light", DESKTOP), ("fr", "dark", DESKTOP), ("fr", "dark", PHONE)],
 )
 def test_readable_for_everybody(window, axe, lang, colours, size) -> None:
-    number = book(window, f"Readable {lang}")
+    for group in "ABCD":
+        number = book(window, f"Readable {lang}, group {group}")
     opened = window("carol", lang=lang, colours=colours, size=size)
     found = []
     for path in (
@@ -70,6 +133,9 @@ def test_readable_for_everybody(window, axe, lang, colours, size) -> None:
         "workshop/environments/tiny/sessions",
     ):
         opened.open(CATALOGUE + path)
+        is_drawn = size == DESKTOP and path.startswith("calendar?") and "list" not in path
+        if is_drawn:
+            expect(opened.page.locator("#calendar-drawn .fc-view")).to_be_visible()
         assert opened.is_as_wide_as_the_window(), path
         found += check(opened, axe, lang, path)
     opened.open(NEW)

@@ -59,7 +59,7 @@ def test_readable_for_everybody(window, axe, lang, colours, size) -> None:
     opened.open(f"{PAGE}?days=28")
     page = opened.page
     expect(page.locator("#overfull > li")).to_have_count(1)
-    expect(page.locator("#hours .table-danger")).to_have_count(1)
+    expect(page.locator("#hours .short")).to_have_count(1)
     expect(page.locator("#quiet li").first).to_be_visible()
     assert not check(opened, axe, lang, "forecast")
     assert opened.is_as_wide_as_the_window()
@@ -78,9 +78,9 @@ def test_other_days(window) -> None:
     opened = window("carol", lang="en")
     opened.open(PAGE)
     page = opened.page
-    page.get_by_label("From").fill("2031-01-06")
+    page.get_by_label("First day").fill("2031-01-06")
     page.get_by_label("For").select_option("7")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("#nothing")).to_be_visible()
     page.get_by_role("link", name="Earlier").click()
-    expect(page.get_by_label("From")).to_have_value("2030-12-30")
+    expect(page.get_by_label("First day")).to_have_value("2030-12-30")

@@ -14,8 +14,7 @@ from playwright.sync_api import expect
 from mydocker_hub.domain.people import Person, Role
 from mydocker_hub.store import editing
 
-from ..hub import RunningHub
-from ..services.lti import in_database
+from ..hub import RunningHub, in_database
 from .conftest import DESKTOP, PHONE, Window
 from .test_accessibility import check
 from .test_dashboard import go_to, has_focus_ring

@@ -17,9 +17,9 @@ from mydocker_hub.identity.claims import Course
 from mydocker_hub.identity.platform import DeepLinkRequest, PlatformStatus
 from mydocker_hub.store import courses, editing, platforms
 from mydocker_hub.store.tables import PlatformRow
-from tests.hub import RunningHub
+from tests.hub import RunningHub, in_database
 from tests.peers.lti_platforms import P13Platform
-from tests.services.lti import ADMIN, PREFIX, in_database, known, seal_of, tool
+from tests.services.lti import ADMIN, PREFIX, known, seal_of, tool
 from tests.services.test_lti_calls import Server, configured, serving
 
 from .conftest import DESKTOP, PHONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -121,6 +122,11 @@ def test_rules(starts, rule, expected):
         ({"rule": "FREQ=WEEKLY;BYDAY=TU;COUNT=3"}, "begin on 2027-01-19"),
         ({"rule": "FREQ=DAILY;COUNT=1001"}, "at most 1000"),
         ({"rule": "FREQ=WEEKLY;COUNT=300"}, "five years"),
+        ({"rule": "FREQ=WEEKLY;UNTIL=20330118"}, "lasts at most five years"),
+        ({"rule": "FREQ=WEEKLY;INTERVAL=52;UNTIL=21990118"}, "lasts at most five years"),
+        ({"rule": "FREQ=MONTHLY;UNTIL=20320123"}, "lasts at most five years"),
+        ({"rule": "FREQ=WEEKLY;INTERVAL=99;COUNT=4"}, "lasts at most five years"),
+        ({"rule": "FREQ=DAILY;UNTIL=20300118"}, "at most 1000"),
         ({"rule": "FREQ=DAILY;BYDAY=MO;COUNT=3"}, "FREQ=WEEKLY"),
         ({"rule": "FREQ=WEEKLY;BYMONTHDAY=13;COUNT=3"}, "FREQ=MONTHLY"),
         ({"rule": "FREQ=MONTHLY;BYMONTHDAY=13;BYDAY=FR;COUNT=3"}, "either"),
@@ -157,6 +163,102 @@ def test_any_rule_is_a_session_or_a_validation_error(rule):
     except ValidationError:
         return
     assert list(calendar.occurrences(one, *ALL))
+
+
+_WEEKDAY = st.sampled_from(["MO", "TU", "WE", "TH", "FR", "SA", "SU"])
+_NTH = st.builds("{}{}".format, st.sampled_from([*range(-5, 0), *range(1, 6)]), _WEEKDAY)
+
+
+@st.composite
+def rules(draw) -> str:
+    """Rules of every kind that is known, within their bounds and a little beyond."""
+    kind = draw(st.sampled_from(["DAILY", "WEEKLY", "MONTHLY"]))
+    parts = [f"FREQ={kind}", f"INTERVAL={draw(st.integers(1, 99))}"]
+    if kind == "WEEKLY":
+        days = draw(st.sets(_WEEKDAY, max_size=7))
+        parts += [f"BYDAY={','.join(sorted(days))}"] if days else []
+    if kind == "MONTHLY":
+        by = draw(st.sampled_from(["", "BYDAY", "BYMONTHDAY"]))
+        numbers = st.sampled_from([*range(-31, 0), *range(1, 32)]).map(str)
+        chosen = draw(st.sets(_NTH if by == "BYDAY" else numbers, min_size=1, max_size=5))
+        parts += [f"{by}={','.join(sorted(chosen))}"] if by else []
+    if draw(st.booleans()):
+        parts.append(f"COUNT={draw(st.integers(1, 1200))}")
+    else:
+        until = date(2027, 1, 1) + timedelta(days=draw(st.integers(0, 2400)))
+        parts.append(f"UNTIL={until:%Y%m%d}")
+    if draw(st.booleans()):
+        parts.append(f"WKST={draw(_WEEKDAY)}")
+    return ";".join(parts)
+
+
+def days_of(rule: str, first: date) -> list[date]:
+    """The days of a rule as RFC 5545 §3.3.10 says, looked for one by one over seven years."""
+    parts = calendar.rule_parts(rule)
+    interval, names = int(parts["INTERVAL"]), ["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+    by = parts.get("BYDAY", "").split(",") if "BYDAY" in parts else []
+    until = parts.get("UNTIL", "99991231")
+    week = first - timedelta(days=(first.weekday() - names.index(parts.get("WKST", "MO"))) % 7)
+
+    def is_one(day: date) -> bool:
+        after = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+        length = (after - timedelta(days=1)).day
+        if parts["FREQ"] == "DAILY":
+            return (day - first).days % interval == 0
+        if parts["FREQ"] == "WEEKLY":
+            in_week = (day - week).days // 7 % interval == 0
+            return in_week and names[day.weekday()] in (by or [names[first.weekday()]])
+        if ((day.year - first.year) * 12 + day.month - first.month) % interval:
+            return False
+        if by:
+            name = names[day.weekday()]
+            ways = {f"{(day.day - 1) // 7 + 1}{name}", f"{-((length - day.day) // 7 + 1)}{name}"}
+            return bool(ways & set(by))
+        numbers = parts.get("BYMONTHDAY", str(first.day)).split(",")
+        return bool({str(day.day), str(day.day - length - 1)} & set(numbers))
+
+    near = (first + timedelta(days=one) for one in range(7 * 366))
+    found = [day for day in near if is_one(day) and f"{day:%Y%m%d}" <= until]
+    return found[: int(parts.get("COUNT", "9999"))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(rule=rules(), offset=st.integers(0, 800))
+def test_a_rule_is_refused_or_takes_place_on_each_of_its_days_and_soon_said(rule, offset):
+    first = date(2026, 11, 2) + timedelta(days=offset)
+    expected = days_of(rule, first)
+    began = time.process_time()
+    try:
+        one = session(f"{first}T10:00", rule=rule)
+    except ValidationError:
+        # Only what has no such day, begins on another one, or is longer than a series may be.
+        long = expected and expected[-1] - expected[0] > calendar.LONGEST_SERIES - timedelta(7)
+        ends = calendar.rule_parts(rule).get("UNTIL", "0")
+        late = ends > f"{first + calendar.LONGEST_SERIES:%Y%m%d}"
+        short = len(expected) < int(calendar.rule_parts(rule).get("COUNT", "0"))
+        many = len(expected) > calendar.MOST_OCCURRENCES
+        assert expected[:1] != [first] or long or late or short or many
+    else:
+        found = [one.day_of(occurrence.starts) for occurrence in calendar.occurrences(one, *ALL)]
+        assert found == expected
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("starts", "rule"),
+    [
+        ("2027-02-18T10:00", "FREQ=MONTHLY;INTERVAL=12;BYMONTHDAY=30,31;UNTIL=20310101"),
+        ("2027-02-18T10:00", "FREQ=MONTHLY;INTERVAL=12;BYMONTHDAY=-30,-31;COUNT=9999"),
+        ("2027-01-18T10:00", "FREQ=DAILY;COUNT=9999"),
+        ("2027-01-18T10:00", "FREQ=MONTHLY;INTERVAL=48;BYDAY=5MO;COUNT=9999"),
+        ("2199-12-01T10:00", "FREQ=WEEKLY;INTERVAL=99;BYDAY=SU;UNTIL=99991231"),
+    ],
+)
+def test_no_rule_is_looked_at_for_ever(starts, rule):
+    began = time.process_time()
+    with pytest.raises(ValidationError):
+        session(starts, rule=rule)
+    assert time.process_time() - began < 1.0
 
 
 @settings(max_examples=50, deadline=None)
@@ -203,6 +305,56 @@ def test_overlaps_in_the_night_in_which_an_hour_comes_twice():
     one, other = session("2027-10-31T02:30", "PT1H30M"), session("2027-10-31T03:00", "PT1H")
     assert calendar.overlaps(one, other) == []
     assert calendar.overlaps(session("2027-10-31T02:30", "PT1H31M"), other)
+
+
+# --- a series in two -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "cut", "first", "rest"),
+    [
+        ("FREQ=WEEKLY;COUNT=4", "2027-02-01", "FREQ=WEEKLY;UNTIL=20270131", "FREQ=WEEKLY;COUNT=2"),
+        ("FREQ=WEEKLY;COUNT=4", "2027-01-18", None, "FREQ=WEEKLY;COUNT=4"),
+        (
+            "FREQ=WEEKLY;BYDAY=MO,TH;INTERVAL=2;UNTIL=20270301",
+            "2027-02-04",
+            "FREQ=WEEKLY;BYDAY=MO,TH;INTERVAL=2;UNTIL=20270203",
+            "FREQ=WEEKLY;BYDAY=MO,TH;INTERVAL=2;UNTIL=20270301",
+        ),
+    ],
+)
+def test_a_series_in_two(rule, cut, first, rest):
+    one = session("2027-01-18T08:30", rule=rule)
+    found = calendar.split(one, at(f"{cut}T08:30"))
+    assert (found[0] and found[0].rule, found[1].rule) == (first, rest)
+
+
+def test_what_is_left_of_a_series_may_be_nothing():
+    one = session("2027-01-18T08:30", rule="FREQ=WEEKLY;COUNT=3", left_out=["2027-01-18"])
+    assert calendar.split(one, at("2027-01-25T08:30"))[0] is None
+    for other, when in ((one, "2027-01-18"), (session("2027-01-18T08:30"), "2027-01-18")):
+        with pytest.raises(LookupError, match="no series"):
+            calendar.split(other, at(f"{when}T08:30"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(rule=rules(), offset=st.integers(0, 400), data=st.data())
+def test_both_parts_of_a_series_are_all_of_it(rule, offset, data):
+    try:
+        one = session(f"{date(2026, 11, 2) + timedelta(days=offset)}T02:30", rule=rule)
+    except ValidationError:
+        return
+    everything = list(calendar.occurrences(one, *ALL))
+    cut = data.draw(st.sampled_from(everything))
+    left_out = data.draw(st.sets(st.sampled_from(everything), max_size=5)) - {cut}
+    days = tuple(one.day_of(found.starts) for found in left_out)
+    one = Session.model_validate({**dict(one), "left_out": days})
+    first, rest = calendar.split(one, cut.starts)
+    before = list(calendar.occurrences(first, *ALL)) if first else []
+    found = [*before, *calendar.occurrences(rest, *ALL)]
+    assert found == list(calendar.occurrences(one, *ALL))
+    for part in filter(None, (first, rest)):
+        assert Session.model_validate(dict(part)) == part
 
 
 # --- copies --------------------------------------------------------------------------------------
@@ -264,11 +416,24 @@ def test_what_is_reserved_opens_shortly_before_and_closes_at_the_end(now, is_ope
     reserved = asked(Effect.RESERVED, [MONDAYS], now)
     code = "" if is_open else "session-closed" if opens else "session-none"
     assert reserved == (is_open, code, opens, None, True)
-    exam = asked(Effect.EXAM, [MONDAYS], now)
-    assert exam[:3] == (is_open, code, opens)
     indicative = asked(Effect.INDICATIVE, [MONDAYS], now)
     long_ago = now.startswith("2029")
     assert indicative == (True, "", opens, None, is_open) or long_ago
+
+
+@pytest.mark.parametrize(
+    ("now", "code", "opens"),
+    [
+        ("2027-01-10T00:00", "session-closed", at("2027-01-18T08:30")),
+        ("2027-01-18T08:29", "session-closed", at("2027-01-18T08:30")),  # nobody reads it early
+        ("2027-01-18T08:30", "", None),
+        ("2027-01-18T12:29", "", None),
+        ("2027-01-18T12:30", "session-closed", at("2027-01-25T08:30")),
+        ("2027-02-01T12:30", "session-none", None),
+    ],
+)
+def test_an_exam_begins_when_it_begins(now, code, opens):
+    assert asked(Effect.EXAM, [MONDAYS], now)[:3] == (not code, code, opens)
 
 
 def test_what_was_never_booked():
@@ -282,16 +447,15 @@ def test_an_exam_is_for_those_on_its_list():
     inside = asked(Effect.EXAM, [MONDAYS], "2027-01-18T10:00", enrolled=False)
     assert inside[:2] == (False, "exam-not-enrolled")
     outside = asked(Effect.EXAM, [MONDAYS], "2027-01-19T10:00", enrolled=False)
-    assert outside[:3] == (False, "exam-not-enrolled", NEXT)
+    assert outside[:3] == (False, "exam-not-enrolled", at("2027-01-25T08:30"))
     assert asked(Effect.RESERVED, [MONDAYS], "2027-01-18T10:00", enrolled=False).allowed
 
 
 @pytest.mark.parametrize(
     ("started", "ends"),
     [
-        ("08:50", "11:00"),  # early
         ("09:00", "11:00"),
-        ("10:59", "11:00"),  # the next one is open early, and does not prolong this one
+        ("10:59", "11:00"),  # the next one is near, and does not prolong this one
         ("11:00", "13:00"),
         ("12:30", "14:00"),  # both take place
         ("14:00", "14:00"),  # what runs then should have ended

@@ -24,6 +24,7 @@ from mydocker_hub.domain.forecast import (
     overfull,
     peak,
     quiet,
+    taken_by_hour,
     turnout,
     used_by_hour,
     usual,
@@ -183,6 +184,22 @@ def test_the_most_at_once_is_what_counting_each_quarter_says(stays) -> None:
     )
     assert peak(stays, at(0), at(15)) == counted
     assert max(used_by_hour(stays, at(0), at(15)).values()) == counted
+    # what is taken is the same count, where each takes one
+    taken = taken_by_hour([(*stay, {CPUS: 1.0}) for stay in stays], at(0), at(15))
+    assert {hour: kinds.get(CPUS, 0) for hour, kinds in taken.items()} == used_by_hour(
+        stays, at(0), at(15)
+    )
+
+
+def test_what_was_taken() -> None:
+    small, large = {CPUS: 0.5, MEMORY: 1.0}, {CPUS: 4.0, "gpu": 1.0}
+    stays = [(at(-5), at(1), small), (at(0.5), at(2.5), large), (at(1), at(1.5), small)]
+    assert taken_by_hour(stays, at(0), at(4)) == {
+        at(0): {CPUS: 4.5, MEMORY: 1, "gpu": 1},
+        at(1): {CPUS: 4.5, MEMORY: 1, "gpu": 1},
+        at(2): {CPUS: 4, "gpu": 1},
+        at(3): {},
+    }
 
 
 def test_quiet_times_are_long_enough_and_nobody_comes_of_their_own_accord() -> None:

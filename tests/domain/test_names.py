@@ -214,3 +214,14 @@ def test_slugs(text, good):
 def test_a_slug_is_a_hub_server_name(slug):
     # JupyterHub 6, jupyterhub/slugs.py: 1 to 30 of a-z 0-9 -, a letter first
     assert re.fullmatch(r"[a-z][a-z0-9-]{0,29}", names.server_name(slug))
+
+
+@given(any_text, any_text, any_text)
+def test_whose_a_volume_may_be_is_never_missed(hub: str, user: str, slug: str) -> None:
+    assert names.may_be_of(names.global_volume(hub, user), user)
+    assert names.may_be_of(names.dedicated_volume(hub, user, slug), user)
+
+
+def test_whose_a_volume_cannot_be() -> None:
+    assert not names.may_be_of(names.global_volume("hub", "alice"), "bob")
+    assert not names.may_be_of(names.dedicated_volume("hub", "alice", "lab"), "bob")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from .world import SECRET, Server, ask
+from .world import SECRET, Server, ask, wait_for
 
 COMES = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
 
@@ -64,6 +65,51 @@ def test_it_is_read_once_and_leads_on(world, server) -> None:
     # another stop, another page
     announce(world, server, minutes=30)
     assert is_notice(come(world, server, cookie))
+
+
+def activity(world, server) -> int:
+    return len([one for one in world.hub.activity if server.route["server"] in one[1]["servers"]])
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("idle", b"Nothing has been done in it for a while"),
+        ("unanswered", b"Are you still using it?"),
+    ],
+)
+def test_who_goes_on_keeps_it_running_and_the_hub_hears_of_it_at_once(
+    world, server, code, words
+) -> None:
+    """Not after the minute that reports take, in which the server may be stopped."""
+    announce(world, server, code)
+    page = come(world, server)
+    assert words in page.body
+    assert b"It goes on running if you go on to it" in page.body
+    cookie = (page.one("Set-Cookie") or "").partition(";")[0]
+    time.sleep(0.5)
+    assert activity(world, server) == 0, "a browser that opens its old tabs is nobody"
+    began = time.monotonic()
+    assert not is_notice(come(world, server, cookie))
+    wait_for(lambda: activity(world, server), "the hub was not told")
+    assert time.monotonic() - began < 5
+    for _ in range(3):  # once: then as often as usual
+        come(world, server, cookie)
+    time.sleep(0.5)
+    assert activity(world, server) == 1
+    # asked again, it matters again
+    announce(world, server, code, minutes=30)
+    come(world, server, (come(world, server).one("Set-Cookie") or "").partition(";")[0])
+    wait_for(lambda: activity(world, server) == 2, "the hub was not told again")
+
+
+def test_what_nobody_puts_off_is_not_urgent(world, server) -> None:
+    announce(world, server, "exam-over")
+    page = come(world, server)
+    assert b"It goes on running" not in page.body
+    come(world, server, (page.one("Set-Cookie") or "").partition(";")[0])
+    time.sleep(0.5)
+    assert activity(world, server) == 0
 
 
 @pytest.mark.parametrize(

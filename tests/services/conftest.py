@@ -1,4 +1,7 @@
-"""The catalogue service as the hub runs it, and who asks it."""
+"""The catalogue service as the hub runs it, and who asks it.
+
+Askers are a module's, since some modules have a hub of their own.
+"""
 
 from __future__ import annotations
 
@@ -54,19 +57,19 @@ def _person(hub: RunningHub, name: str) -> Asker:
         return Asker(hub.url, visitor.token())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alice(hub: RunningHub) -> Asker:
     """A student."""
     return _person(hub, "alice")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bob(hub: RunningHub) -> Asker:
     """A teacher."""
     return _person(hub, "bob")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def carol(hub: RunningHub) -> Asker:
     """An administrator."""
     return _person(hub, "carol")
@@ -78,7 +81,7 @@ def the_hub(hub: RunningHub) -> Asker:
     return Asker(hub.url, (hub.state / "catalogue_secret").read_text())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def direct(hub: RunningHub) -> str:
     """The service's own address, without the proxy, which refuses some things itself."""
     match = re.search(r"catalogue listens on ([0-9.:]+)", hub.log())

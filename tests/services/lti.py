@@ -1,10 +1,8 @@
-"""What the tests of LTI's pages share: forms, the catalogue's database, platforms in it."""
+"""What the tests of LTI's pages share: forms, platforms in the catalogue's database."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,17 +11,10 @@ import requests
 from mydocker_hub.identity.platform import Platform
 from mydocker_hub.seal import Seal
 from mydocker_hub.store import platforms
-from mydocker_hub.store.database import Database
-from tests.hub import RunningHub, Visitor
+from tests.hub import RunningHub, Visitor, in_database
 
 PREFIX = "/services/catalogue/"
 ADMIN = f"{PREFIX}admin/platforms"
-
-
-def in_database(hub: RunningHub, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run a function of the store in the database of a running hub."""
-    with closing(Database(f"sqlite:///{hub.state / 'catalogue.sqlite'}")) as database:
-        return database.write_now(function, *args, **kwargs)
 
 
 def seal_of(hub: RunningHub) -> Seal:

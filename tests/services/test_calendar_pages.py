@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
 
 import docker
 import icalendar
@@ -13,15 +14,16 @@ import pytest
 import requests
 
 from mydocker_hub.domain import calendar
-from mydocker_hub.domain.calendar import Occurrence
+from mydocker_hub.domain.pulling import OnNode, Presence, Target, Wanted
 from mydocker_hub.services.catalogue.calendar_pages import (
-    Entry,
     Words,
     cells,
     instant_of,
     instant_text,
     span,
 )
+from mydocker_hub.store import pulls
+from mydocker_hub.store.database import Database, Session
 from mydocker_hub.web.i18n import SITE_ZONE, translator
 from tests.conftest import remove_all, start_hub
 from tests.hub import RunningHub, Visitor, text_of
@@ -59,9 +61,8 @@ def test_the_last_week_of_october_is_longer() -> None:
 def test_days_with_more_than_fits() -> None:
     shown = span("week", date(2027, 1, 20))
     starts = shown.window[0] - timedelta(hours=1)  # the evening before, into the first day
-    slot = Occurrence(starts, starts + timedelta(hours=3))
-    [week] = cells(shown, [Entry(booked({}), slot)] * 7, None, 4)
-    assert [len(cell.entries) for cell in week] == [4, 0, 0, 0, 0, 0, 0]
+    [week] = cells(shown, [(starts, starts + timedelta(hours=3), 1)] * 7, None, 4)
+    assert [len(cell.times) for cell in week] == [4, 0, 0, 0, 0, 0, 0]
     assert week[0].more == 3
 
 
@@ -154,6 +155,15 @@ def version_of(page: requests.Response) -> str:
     return found[1]
 
 
+def bring(session: Session, number: int, at: datetime) -> None:
+    """Have the image of a session on seven machines of eight."""
+    begun = Wanted(number, at, at + timedelta(hours=4), Target("tiny"))
+    pull = pulls.begin(session, begun, "sha256:1", datetime.now(UTC))
+    nodes = {f"id-{one}": OnNode(name=f"node-{one}", presence=Presence.READY) for one in range(7)}
+    nodes["id-7"] = OnNode(name="node-7", presence=Presence.FAILED, error="no space left")
+    pulls.note(session, pull.id, nodes, "sha256:1")
+
+
 class TestPages:
     pytestmark = real
 
@@ -210,6 +220,68 @@ class TestPages:
         assert stale.status_code == 412
         bob.post_form(f"{at}/cancel", f"{at}/cancel", version=version_of(question))
         assert bob.get(f"{at}/edit").status_code == 409
+
+    def test_the_script_is_told_what_the_page_shows(
+        self, bob: Visitor, alice: Visitor, slug: str
+    ) -> None:
+        number = id_of(book(bob, slug, title="Group <i>"))
+        asked = f"environment={slug}&day={next_monday()}"
+        events = f"{PREFIX}calendar/events?{asked}"
+        month = bob.get(f"{events}&view=month").json()
+        assert bob.get(f"{PREFIX}calendar?{asked}").text.count("session-entry") == len(
+            month["events"]
+        )
+        week = bob.get(f"{events}&view=week").json()
+        assert week["events"] == [
+            {
+                "title": "Workshop test: Group <i>",
+                "start": f"{next_monday()}T08:30:00",
+                "end": f"{next_monday()}T12:30:00",
+                "url": f"{PREFIX}calendar/sessions/{number}",
+                "state": "approved",
+            }
+        ]
+        assert (week["from"], week["to"], week["empty"]) == ("08:00", "19:00", False)
+        assert f"day={next_monday() + timedelta(days=7)}" in week["addresses"]["later"]
+        assert week["heading"] in text_of(bob.get(f"{PREFIX}calendar?{asked}&view=week"))
+        # more than a day of a month shows
+        for hour in range(13, 18):
+            book(bob, slug, repeat="once", time=f"{hour}:00", duration="1 h")
+        month = bob.get(f"{events}&view=month").json()["events"]
+        [more] = [one for one in month if one.get("more")]
+        assert (more["title"], more["start"]) == ("and 2 more", f"{next_monday()}")
+        assert "view=list" in more["url"]
+        # as the page, for whom the page is
+        assert bob.get(f"{events}&view=list").status_code == 400
+        assert alice.get(events).status_code == 404
+        assert alice.get(f"{PREFIX}calendar/events?show=all").status_code == 403
+        assert alice.get(f"{PREFIX}calendar/events?day=2199-01-01").json()["empty"]
+        found = requests.get(f"{bob.hub.url}{events}", allow_redirects=False, timeout=30)
+        assert found.status_code == 302  # to sign in
+
+    def test_without_an_end_or_over_five_years(self, bob: Visitor, slug: str) -> None:
+        until = next_monday() + timedelta(days=6 * 366)
+        page = book(bob, slug, until=until.isoformat())
+        assert page.status_code == 422
+        assert "a series lasts at most five years" in text_of(page)
+        page = book(bob, slug, repeat="rule", rule="FREQ=WEEKLY;BYDAY=MO")
+        assert page.status_code == 422
+        assert 'id="problem-rule"' in page.text
+        assert "say when it ends" in text_of(page)
+
+    def test_whether_the_image_is_on_the_machines(
+        self, site: RunningHub, bob: Visitor, carol: Visitor, alice: Visitor, slug: str
+    ) -> None:
+        number = id_of(book(bob, slug))
+        at = datetime.combine(next_monday(), time(8, 30), SITE_ZONE).astimezone(UTC)
+        with closing(Database(f"sqlite:///{site.state / 'catalogue.sqlite'}")) as database:
+            database.write_now(bring, number, at)
+        page = text_of(bob.get(f"{PREFIX}calendar/sessions/{number}"))
+        assert "Ready on 7 of 8 machines" in page
+        assert "node-7 – could not get it, and tries again" in page
+        assert "Load forecast" in text_of(carol.get(f"{PREFIX}calendar"))
+        assert "Load forecast" not in text_of(bob.get(f"{PREFIX}calendar"))
+        assert 'aria-current="page"' in alice.get(f"{PREFIX}calendar").text
 
     def test_a_wrong_form_is_shown_again(self, bob: Visitor, slug: str) -> None:
         page = book(bob, slug, duration="for ever", until="", note="Kept <b>")

@@ -12,10 +12,9 @@ import requests
 
 from mydocker_hub.domain.people import Person, Role
 from mydocker_hub.store import editing
-from tests.hub import RunningHub, Visitor
+from tests.hub import RunningHub, Visitor, in_database
 
 from .conftest import Asker, definition
-from .lti import in_database
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 

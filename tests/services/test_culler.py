@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import requests
 from sqlalchemy import func, select
 
 from mydocker_hub.domain.calendar import Session as Booking
-from mydocker_hub.domain.culling import Action
+from mydocker_hub.domain.culling import Action, SiteLimits
 from mydocker_hub.domain.errors import MydockerError
 from mydocker_hub.domain.people import Person, Role
 from mydocker_hub.services.culler.cycle import Culler, Judged
@@ -147,6 +148,110 @@ def test_an_exam_ends_for_everybody_on_time(tmp_path: Path) -> None:
         asyncio.run(work())
 
 
+def exam_in(hub: SimulatedHub, times: Time, seconds: float) -> datetime:
+    """An exam that has begun and ends in so many seconds."""
+    ends = (times.clock() + timedelta(seconds=seconds)).replace(microsecond=0)
+    starts = ends.replace(second=0, microsecond=0) - 60 * MINUTE
+    booking = Booking(
+        starts=starts.replace(tzinfo=None), duration=ends - starts, zone="UTC", expected=4
+    )
+    carol = Person(name="carol", roles=frozenset({Role.ADMIN}))
+    hub.database.write_now(sessions.book, "lab", booking, carol, datetime.now(UTC))
+    return ends
+
+
+def test_the_culler_looks_when_an_exam_ends(tmp_path: Path) -> None:
+    """Not at its next minute; and who has a container that takes its time holds up nobody."""
+    seconds = [30.0] * 45 + [0.2] * 45  # more slow ones than are stopped at once otherwise
+    with a_hub(tmp_path, 90, idle=1, sessions={"effect": "exam"}, stop_seconds=seconds) as hub:
+
+        async def work() -> float:
+            one = culler(hub, Time())
+            ends = exam_in(hub, Time(), 8)
+            running = asyncio.create_task(one.run())
+            await asyncio.sleep(5)
+            assert await asyncio.to_thread(hub.ready) == 90
+            assert warned(hub) == 90
+            await asyncio.to_thread(hub.wait_for_stops, 45)
+            took = (datetime.now(UTC) - ends).total_seconds()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            return took
+
+        took = asyncio.run(work())
+        assert 0 < took < 5, took
+        assert hub.ready() == 0
+
+
+def test_who_works_at_the_end_of_an_exam_is_stopped_all_the_same(tmp_path: Path) -> None:
+    """What was done since the culler looked keeps other servers, but none of an exam."""
+    with a_hub(tmp_path, 2, idle=1, sessions={"effect": "exam"}) as hub:
+        times = Time()
+
+        async def work() -> None:
+            one = culler(hub, times)
+            exam_in(hub, times, -1)
+            judged = [item for item in await one.look() if item.one.user == "person-0"]
+            (seen,) = [item.one for item in judged]
+            assert [item.decision.firm for item in judged] == [True]
+            other = replace(seen, last_activity=seen.started)
+            with pytest.raises(MydockerError) as caught:
+                await one._hub.cull(other, "exam-over", {})
+            assert caught.value.code == "changed-meanwhile"
+            await one._hub.cull(other, "exam-over", {"when": "2026-11-23T10:00:00Z"}, firm=True)
+            await asyncio.to_thread(hub.wait_for_stops, 1)
+            assert hub.ready() == 1
+
+        asyncio.run(work())
+
+
+@pytest.mark.parametrize("lost", ["gone", "ended", "anothers"])
+def test_what_the_catalogue_does_not_know_has_the_limits_of_the_site(
+    tmp_path: Path, lost: str
+) -> None:
+    """Its environment was deleted, or the database restored: then a launch of that number may be
+    another person's."""
+    with a_hub(tmp_path, 2, idle=21) as hub:
+        times = Time()
+
+        def lose(session: Session) -> None:
+            first, second = session.scalars(select(LaunchRow).order_by(LaunchRow.id)).all()
+            if lost == "gone":
+                session.delete(first)
+                session.delete(second)
+            elif lost == "ended":
+                first.ended_at = second.ended_at = datetime.now(UTC)
+            else:
+                first.person_id, second.person_id = second.person_id, first.person_id
+
+        hub.database.write_now(lose)
+
+        async def work() -> None:
+            without = culler(hub, times)
+            judged = await without.cycle()
+            assert [str(one) for one in judged] == [
+                "person-0/lab: keep (not in the catalogue)",
+                "person-1/lab: keep (not in the catalogue)",
+            ]
+            settings = replace(settings_of(hub), limits=SiteLimits(idle_limit=30 * MINUTE))
+            one = Culler(settings, hub.database, clock=times.clock, steady=times.steady)
+            judged = await one.cycle()
+            assert actions(judged) == {"warn": 2}
+            assert re.fullmatch(
+                r"person-0/lab: warn: idle, [-0-9]{10} [:0-9]{8} \(not in the catalogue\)",
+                str(judged[0]),
+            )
+            assert warned(hub) == 0, "nothing is written to what is another one's"
+            times.passed = 5 * MINUTE
+            assert actions(await one.cycle()) == {"warn": 2}
+            times.passed = 10 * MINUTE
+            assert actions(await one.cycle()) == {"stop": 2}
+            await one.stopped()
+            assert hub.ready() == 0
+
+        asyncio.run(work())
+
+
 def test_what_people_do_meanwhile_counts(tmp_path: Path) -> None:
     with a_hub(tmp_path, 3, idle=12) as hub:
         times = Time()
@@ -215,7 +320,8 @@ def test_only_with_the_scopes(tmp_path: Path) -> None:
             )
             return answer.status_code
 
-        seen = {"user": "person-0", "server": "lab", "launch_id": 1, "code": "idle", "params": {}}
+        seen = {"user": "person-0", "server": "lab", "launch_id": 1, "code": "idle"}
+        seen |= {"firm": False, "params": {}}
         assert ask("GET", "servers") == 401
         assert ask("GET", "servers", "wrong") == 401
         assert ask("GET", "servers", READER) == 200

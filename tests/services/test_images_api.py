@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import secrets
 import socket
 import stat
@@ -21,10 +20,9 @@ import requests
 from mydocker_hub.domain.images import BuildState
 from mydocker_hub.store import builds
 from tests import workshop_hub
-from tests.hub import RunningHub
+from tests.hub import RunningHub, in_database
 
 from .conftest import API, Asker, _person, definition, problem
-from .lti import in_database
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
@@ -35,35 +33,9 @@ hub = workshop_hub.hub  # with a second teacher
 
 
 @pytest.fixture(scope="module")
-def alice(hub: RunningHub) -> Asker:
-    """A student."""
-    return _person(hub, "alice")
-
-
-@pytest.fixture(scope="module")
-def bob(hub: RunningHub) -> Asker:
-    """A teacher."""
-    return _person(hub, "bob")
-
-
-@pytest.fixture(scope="module")
 def dora(hub: RunningHub) -> Asker:
     """Another teacher."""
     return _person(hub, "dora")
-
-
-@pytest.fixture(scope="module")
-def carol(hub: RunningHub) -> Asker:
-    """An administrator."""
-    return _person(hub, "carol")
-
-
-@pytest.fixture(scope="module")
-def direct(hub: RunningHub) -> str:
-    """The service's own address, without the proxy."""
-    match = re.search(r"catalogue listens on ([0-9.:]+)", hub.log())
-    assert match
-    return f"http://{match[1]}"
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ from mydocker_hub.domain.images import BuildState
 from mydocker_hub.domain.people import Person
 from mydocker_hub.store import builds, editing
 from tests import workshop_hub
-from tests.hub import RunningHub, Visitor, text_of
-
-from .lti import in_database
+from tests.hub import RunningHub, Visitor, in_database, text_of
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 

@@ -28,11 +28,11 @@ from mydocker_hub.store.tables import (
     PlatformRow,
     ToolKeyRow,
 )
-from tests.hub import RunningHub, Visitor, text_of
+from tests.hub import RunningHub, Visitor, in_database, text_of
 from tests.peers.lti_platforms import EdxPlatform, P13Platform
 
 from .conftest import Asker, definition
-from .lti import ADMIN, PREFIX, code_of, in_database, known, send, tool, value_of
+from .lti import ADMIN, PREFIX, code_of, known, send, tool, value_of
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine, pytest.mark.peers]
 

@@ -16,10 +16,10 @@ from mydocker_hub.identity.platform import PlatformStatus
 from mydocker_hub.services.catalogue.lti_calls import MEMBERS_SCOPE
 from mydocker_hub.store import platforms
 from mydocker_hub.store.tables import PlatformRow, RegistrationLinkRow
-from tests.hub import RunningHub, Visitor, text_of
+from tests.hub import RunningHub, Visitor, in_database, text_of
 from tests.peers.lti_platforms import TOOL_CONFIGURATION, EdxPlatform, P13Platform
 
-from .lti import ADMIN, PREFIX, code_of, in_database, known, send, tool, value_of
+from .lti import ADMIN, PREFIX, code_of, known, send, tool, value_of
 from .test_lti_calls import Server, configured, serving
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine, pytest.mark.peers]

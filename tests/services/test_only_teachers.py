@@ -29,6 +29,11 @@ OPERATIONS_OF_STUDENTS = {
     "getEnvironment",
     "listMyEnvironments",
     "leaveEnvironment",
+    # how long their own servers go on
+    "getServerTime",
+    "extendServer",
+    "protectServer",
+    "unprotectServer",
     # the calendar of what they use
     "listSessions",
     "getSession",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import statistics
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import docker
 import pytest
 
-from mydocker_hub.store import pulls
-from tests.monday import Monday, monday
+from mydocker_hub.domain import calendar
+from mydocker_hub.domain.pulling import OnNode, Presence, Target, Wanted
+from mydocker_hub.store import pulls, sessions
+from mydocker_hub.store.database import Database
+from mydocker_hub.web.i18n import SITE_ZONE
+from tests.hub import RunningHub, text_of
+from tests.monday import BOB, Monday, monday
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 
@@ -55,3 +62,53 @@ async def test_only_what_is_near_is_brought(morning: Monday) -> None:
     assert not services(morning)
     assert morning.database.read_now(pulls.readiness, [booked.id]) == {}
     morning.cancel(booked)
+
+
+@pytest.mark.parametrize(
+    "error", ["No such image: r.example/class:1", "no space left on device", "<b>odd</b>"]
+)
+def test_a_machine_that_cannot_get_it_is_on_the_page_of_the_session(
+    hub: RunningHub, error: str
+) -> None:
+    database = Database(f"sqlite:///{hub.state / 'catalogue.sqlite'}")
+    moment = datetime.now(UTC)
+    near = (datetime.now(SITE_ZONE) + timedelta(minutes=20)).replace(second=0, microsecond=0)
+    wanted = calendar.Session(
+        starts=near.replace(tzinfo=None), duration=timedelta(hours=1), expected=5
+    )
+    booked = database.write_now(sessions.book, "tiny", wanted, BOB, moment)
+    page = f"/services/catalogue/calendar/sessions/{booked.id}"
+    english = {"Accept-Language": "en"}
+    one = Wanted(
+        booked.id,
+        near.astimezone(UTC),
+        near.astimezone(UTC) + timedelta(hours=1),
+        Target("r.example/class:1"),
+    )
+    pull = database.write_now(pulls.begin, one, "sha256:" + 64 * "1", moment)
+    nodes = {
+        "a": OnNode(name="fine", presence=Presence.READY),
+        "b": OnNode(name="full", presence=Presence.FAILED, error=error),
+    }
+    try:
+        with hub.signed_in("carol") as carol, hub.signed_in("alice") as alice:
+            database.write_now(pulls.note, pull.id, nodes, pull.digest)
+            said = carol.get(page, headers=english)
+            assert "ready on 1 of 2 machines" in text_of(said).lower()
+            assert f"full – could not get it, and tries again ({html.escape(error)})" in " ".join(
+                said.text.replace('<span class="text-body-secondary text-break">', "")
+                .replace("</span>", "")
+                .split()
+            )
+            assert error not in alice.get(page, headers=english).text  # a student reads no errors
+            healed = {**nodes, "b": OnNode(name="full", presence=Presence.READY)}
+            database.write_now(pulls.note, pull.id, healed, pull.digest)
+            said = text_of(carol.get(page, headers=english))
+            assert "ready on 2 of 2 machines" in said.lower()
+            assert "could not get it" not in said
+    finally:
+        database.write_now(
+            sessions.cancel, booked.id, BOB, moment, expected_sequence=booked.sequence
+        )
+        database.write_now(pulls.end, pull.id, moment)
+        database.close()

@@ -154,6 +154,59 @@ def test_the_series_is_changed_copied_and_cancelled(
     assert [item["state"] for item in mine(bob, environment)] == ["cancelled"]
 
 
+def test_a_series_from_one_day_on(
+    alice: Asker, bob: Asker, environment: str, booked: dict[str, Any]
+) -> None:
+    at = f"/sessions/{booked['id']}/occurrences"
+    wanted = {**MONDAYS, "starts": "2027-01-25T10:00:00", "rule": "FREQ=WEEKLY;BYDAY=MO;COUNT=3"}
+    following = f"{at}/{SECOND}/following"
+    problem(alice.put(following, wanted, etag='"1"'), 403, "not-allowed")
+    problem(bob.put(following, wanted), 428, "precondition-needed")
+    changed = bob.put(following, wanted, etag='"1"')
+    assert changed.status_code == 200, changed.text
+    new = changed.json()
+    assert (new["id"] != booked["id"], new["version"], new["overlaps"]) == (True, 1, [])
+    first = bob.get(f"/sessions/{booked['id']}").json()
+    assert (first["session"]["rule"], first["version"]) == (
+        "FREQ=WEEKLY;BYDAY=MO;UNTIL=20270124",
+        2,
+    )
+    problem(bob.put(following, wanted, etag='"2"'), 404, "session-unknown")
+    last = f"/sessions/{new['id']}/occurrences/20270208T090000Z/following"
+    assert bob.delete(last, '"1"').status_code == 204
+    slots = sorted(
+        (slot["starts"], item["state"]) for item in mine(bob, environment) for slot in item["slots"]
+    )
+    assert slots == [
+        ("2027-01-18T07:30:00Z", "approved"),
+        ("2027-01-25T09:00:00Z", "approved"),
+        ("2027-02-01T09:00:00Z", "approved"),
+        ("2027-02-08T09:00:00Z", "cancelled"),
+    ]
+
+
+def test_who_changes_a_large_one_asks_again_and_an_administrator_does_not(
+    bob: Asker, carol: Asker, gpu: str
+) -> None:
+    at = f"/environments/{gpu}/sessions"
+    own = carol.post(at, MONDAYS).json()
+    assert (own["state"], own["decided_by"]) == ("approved", "carol")
+    url = f"/sessions/{own['id']}"
+    smaller = bob.put(url, {**MONDAYS, "expected": 20}, etag='"1"').json()
+    assert (smaller["state"], smaller["version"]) == ("approved", 2)
+    for version, changes in ((2, {"expected": 40}), (3, {"starts": "2027-01-18T10:00:00"})):
+        larger = bob.put(url, {**MONDAYS, **changes}, etag=f'"{version}"').json()
+        assert (larger["state"], larger["decided_by"]) == ("requested", "")
+        # who may approve is asked in the operation
+        problem(
+            bob.put(f"{url}/decision", {"approved": True}, etag=f'"{version + 1}"'),
+            403,
+            "not-allowed",
+        )
+    agreed = carol.put(url, {**MONDAYS, "expected": 60}, etag='"4"').json()
+    assert (agreed["state"], agreed["decided_by"]) == ("approved", "carol")
+
+
 def test_overlaps_are_told(bob: Asker, environment: str, booked: dict[str, Any]) -> None:
     other = bob.post(
         f"/environments/{environment}/sessions",

@@ -10,10 +10,9 @@ import pytest
 
 from mydocker_hub.domain.images import BuildState
 from mydocker_hub.store import builds
-from tests.hub import RunningHub, Visitor
+from tests.hub import RunningHub, Visitor, in_database
 
 from .conftest import Asker, definition, person, problem
-from .lti import in_database
 
 pytestmark = [pytest.mark.hub, pytest.mark.engine]
 

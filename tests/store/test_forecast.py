@@ -124,6 +124,8 @@ def test_hours_that_are_over_say_who_was_there(database: Database, book) -> None
     assert found[tuesday + HOUR].used == 0
     assert found[NOW - HOUR].used == 1
     assert found[NOW].used is None
+    assert found[tuesday].taken == {CPUS: 6, MEMORY: 12 * GB}
+    assert found[tuesday + HOUR].taken == found[NOW].taken == {}
 
 
 def test_an_end_that_nobody_noted(database: Database, book) -> None:

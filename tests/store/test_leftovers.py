@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import delete
 
 from mydocker_hub.domain import names
-from mydocker_hub.store import editing, leftovers
+from mydocker_hub.domain.launch import Place
+from mydocker_hub.seal import Seal
+from mydocker_hub.store import activity, editing, leftovers
 from mydocker_hub.store.database import Database
 from mydocker_hub.store.leftovers import Gone, LeftFolder
 from mydocker_hub.store.tables import FolderRow, LaunchRow, PersonRow
@@ -98,6 +101,46 @@ def test_the_rule(used: Database) -> None:
     assert expired(used, NOW + MONTH, nodes=["node-2", ""]) == []
     used.write_now(leftovers.forget, [LAB], "builder", NOW)
     assert left(used) == []
+
+
+def test_made_again_and_deleted_again_between_two_looks(used: Database, add) -> None:
+    remove(used, "lab")
+    used.write_now(leftovers.note, HUB, NOW)
+    almost = NOW + MONTH - timedelta(minutes=30)
+    add("lab", CAROL)
+    used.write_now(editing.delete_environment, "lab", CAROL, 1, almost)
+    used.write_now(leftovers.note, HUB, NOW + MONTH)
+    assert expired(used, NOW + MONTH) == []  # who worked in it yesterday has the whole time
+    assert [one.left_at for one in left(used)] == [almost]
+    assert expired(used, almost + MONTH) == [LAB]
+
+
+def test_whoever_comes_back_to_a_folder_has_it(used: Database, add) -> None:
+    """Between two looks; also somebody whose account was deleted and made again."""
+    remove(used, "lab")
+    used.write_now(lambda session: session.execute(delete(PersonRow)))
+    used.write_now(leftovers.note, HUB, NOW)
+    later = NOW + MONTH
+    assert set(expired(used, later)) == {HOME, LAB, OTHER}
+    used.write_now(editing.person_row, ALICE, later)  # she has signed in, and started nothing yet
+    assert expired(used, later) == [LAB]
+    add("lab", CAROL, public=True, storage={"dedicated": "/work"})
+    assert expired(used, later) == []
+    plan = used.write_now(
+        activity.begin_launch,
+        person=ALICE,
+        environment="lab",
+        server="lab",
+        place=Place(base_url="/user/alice/lab/"),
+        hub=HUB,
+        secret=SecretStr("s"),
+        seal=Seal("secret", "environment-secrets"),
+        now=later,
+    )
+    assert [(mount.volume, mount.prepared) for mount in plan.folders] == [(LAB, True)]
+    remove(used, "lab")
+    (again,) = left(used)
+    assert (again.volume, again.person, again.left_at) == (LAB, "alice", None)
 
 
 def test_which_environments_are_gone(used: Database) -> None:

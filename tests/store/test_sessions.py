@@ -73,7 +73,13 @@ def days(found: list[sessions.Booked]) -> list[str]:
 
 
 def seen(database: Database, **asked) -> list[str]:
-    return days(database.read_now(sessions.between, *MONTH, **asked))
+    found = database.read_now(sessions.between, *MONTH, **asked)
+    times = [(*slot, one.id) for one in found for slot in one.occurrences(*MONTH)]
+    assert database.read_now(sessions.times, *MONTH, **asked) == sorted(times)
+    assert database.read_now(sessions.some, [one.id for one in found]) == {
+        one.id: one for one in found
+    }
+    return days(found)
 
 
 def test_a_session_is_found_as_it_was_booked(database, book):
@@ -223,6 +229,89 @@ def test_a_series_takes_what_was_changed_with_it(database, book):
     assert len(seen(database)) == 3
 
 
+def test_a_series_from_one_day_on(database, book):
+    series = book(mondays())
+    for day in ("2027-01-18", "2027-02-08"):
+        database.write_now(
+            sessions.change, series.id, once(f"{day}T14:00"), BOB, NOW,
+            expected_sequence=0, at=at(f"{day}T08:30"),
+        )  # fmt: skip
+    new = database.write_now(
+        sessions.change_following,
+        series.id,
+        mondays(starts="2027-01-25T10:00", rule="FREQ=WEEKLY;BYDAY=MO;COUNT=3", expected=40),
+        DAN,
+        NOW,
+        expected_sequence=0,
+        at=at("2027-01-25T08:30"),
+    )
+    assert (new.made_by, new.state, new.session.expected) == ("dan", "approved", 40)
+    assert new.uid != series.uid
+    left = database.read_now(sessions.get, series.id)
+    assert (left.session.rule, left.sequence) == ("FREQ=WEEKLY;BYDAY=MO;UNTIL=20270124", 1)
+    assert seen(database) == [
+        "01-18 14:00 approved",
+        "01-25 10:00 approved",
+        "02-01 10:00 approved",
+        "02-08 14:00 approved",
+    ]
+    one = next(
+        one
+        for one in database.read_now(sessions.of_environment, series.environment_id)
+        if one.series_id == new.id
+    )
+    assert (one.uid, one.replaces_at) == (new.uid, at("2027-02-08T10:00"))
+    with pytest.raises(Conflict, match="changed-meanwhile"):
+        database.write_now(
+            sessions.cancel_following, series.id, BOB, NOW, expected_sequence=0,
+            at=at("2027-01-18T08:30"),
+        )  # fmt: skip
+    database.write_now(
+        sessions.cancel_following, new.id, BOB, NOW, expected_sequence=0, reason="Over.",
+        at=at("2027-02-01T10:00"),
+    )  # fmt: skip
+    assert seen(database) == [
+        "01-18 14:00 approved",
+        "01-25 10:00 approved",
+        "02-01 10:00 cancelled",
+        "02-08 14:00 cancelled",
+    ]
+
+
+def test_from_its_first_day_on_is_the_series(database, book):
+    series = book(mondays())
+    first = at("2027-01-18T08:30")
+    wanted = mondays(expected=40)
+    changed = database.write_now(
+        sessions.change_following, series.id, wanted, BOB, NOW, expected_sequence=0, at=first
+    )
+    assert (changed.id, changed.session) == (series.id, wanted)
+    with pytest.raises(NotFound):
+        database.write_now(
+            sessions.change_following, series.id, wanted, BOB, NOW, expected_sequence=1,
+            at=at("2027-01-19T08:30"),
+        )  # fmt: skip
+    cancelled = database.write_now(
+        sessions.cancel_following, series.id, BOB, NOW, expected_sequence=1, at=first
+    )
+    assert (cancelled.id, cancelled.state) == (series.id, "cancelled")
+
+
+def test_what_was_agreed_to_of_a_series_holds_for_its_rest(database, book):
+    large = book(mondays(expected=300), actor=CAROL, site=LARGE)
+    for sequence, day, people, state in (
+        (0, "2027-02-08", 300, "approved"),
+        (1, "2027-02-01", 301, "requested"),
+    ):
+        new = database.write_now(
+            sessions.change_following, large.id,
+            mondays(starts=f"{day}T08:30", rule="FREQ=WEEKLY;BYDAY=MO;COUNT=1", expected=people),
+            BOB, NOW, LARGE, expected_sequence=sequence, at=at(f"{day}T08:30"),
+        )  # fmt: skip
+        assert new.state == state
+    assert database.read_now(sessions.get, large.id).state == "approved"
+
+
 def test_overlaps_are_told(database, book):
     series = book(mondays())
     other = book(once("2027-01-25T12:00"))
@@ -346,6 +435,106 @@ def test_what_needs_an_expensive_machine_waits(database, book, add):
     assert book(once(expected=1), slug="deep").state == "requested"
     assert book(once(expected=1), actor=CAROL, slug="deep").state == "approved"
     assert book(once(expected=1)).state == "approved"
+
+
+def test_other_machines_are_agreed_to_again(database, book):
+    gpu = ComputeType(slug="gpu", title="GPU", needs_approval=True)
+    database.write_now(editing.put_compute_type, gpu, CAROL, NOW)
+    past = book(once("2027-01-04T14:00"))
+    series, cancelled = book(mondays()), book(once())
+    database.write_now(sessions.cancel, cancelled.id, BOB, NOW, expected_sequence=0)
+
+    def move(actor, compute_type):
+        version = database.read_now(reading.find, "lab", actor).version
+        definition = make(resources={"compute_type": compute_type})
+        database.write_now(editing.update_environment, definition, actor, version, NOW)
+        states = [database.read_now(sessions.get, one.id).state for one in (past, cancelled)]
+        assert states == ["approved", "cancelled"]
+        return database.read_now(sessions.get, series.id)
+
+    assert move(CAROL, "gpu").state == "approved"  # she says so herself
+    assert move(BOB, "default").state == "approved"
+    again = move(BOB, "gpu")
+    assert (again.state, again.sequence) == ("requested", series.sequence + 1)
+    approved = database.write_now(
+        sessions.decide, series.id, CAROL, approved=True, now=NOW, expected_sequence=again.sequence
+    )
+    assert move(BOB, "gpu") == approved
+
+
+def test_a_request_that_is_made_small_needs_no_answer(database, book):
+    large = book(mondays(expected=300), site=LARGE)
+    small = database.write_now(
+        sessions.change, large.id, mondays(expected=20), BOB, NOW, LARGE, expected_sequence=0
+    )
+    assert (small.state, small.decided_by) == ("approved", "")
+    # what nobody agreed to when it was small is asked when it becomes large, at other times too
+    for sequence, changes in ((1, {"expected": 101}), (2, {"starts": "2027-01-18T09:00"})):
+        again = database.write_now(
+            sessions.change, large.id, mondays(**{"expected": 101, **changes}), BOB, NOW, LARGE,
+            expected_sequence=sequence,
+        )  # fmt: skip
+        assert again.state == "requested"
+
+
+def test_what_was_agreed_to_waits_again_at_other_times(database, book):
+    large = book(mondays(expected=300), actor=CAROL, site=LARGE)
+    assert (large.state, large.decided_by) == ("approved", "carol")
+    wanted = {"expected": 300}
+    for sequence, changes, state in (
+        (0, {"left_out": ["2027-01-25"]}, "approved"),
+        (1, {"duration": "PT3H"}, "approved"),
+        (2, {"starts": "2027-01-18T10:00"}, "requested"),
+    ):
+        wanted |= changes
+        changed = database.write_now(
+            sessions.change, large.id, mondays(**wanted), BOB, NOW, LARGE,
+            expected_sequence=sequence,
+        )  # fmt: skip
+        assert changed.state == state
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [("2027-03-22", 2), ("2027-10-25", 2)], ids=["spring", "autumn"]
+)
+def test_one_day_in_each_odd_night_and_then_its_series(database, book, first, count):
+    night = date.fromisoformat(first) + timedelta(days=6)  # the clocks change on this Sunday
+    nights = mondays(
+        starts=f"{night - timedelta(days=1)}T02:30", duration="PT1H", rule="FREQ=DAILY;COUNT=3"
+    )
+    series = book(nights)
+    at_night = calendar.instant(datetime.fromisoformat(f"{night}T02:30"), "Europe/Paris")
+    cancelled = database.write_now(
+        sessions.cancel, series.id, BOB, NOW, expected_sequence=0, at=at_night
+    )
+    assert cancelled.replaces_at == at_night
+
+    def left() -> list[str]:
+        found = database.read_now(sessions.get, series.id)
+        window = at_night - timedelta(days=5), at_night + timedelta(days=5)
+        return [f"{one.starts.astimezone(PARIS):%m-%d %H:%M}" for one in found.occurrences(*window)]
+
+    days = [night - timedelta(days=1), night + timedelta(days=1)]
+    assert left() == [f"{day:%m-%d} 02:30" for day in days]
+    later = nights.model_copy(update={"starts": nights.starts.replace(hour=8)})
+    database.write_now(sessions.change, series.id, later, BOB, NOW, expected_sequence=0)
+    assert left() == [f"{day:%m-%d} 08:30" for day in days]
+    back = database.read_now(sessions.get, cancelled.id).replaces_at
+    assert back == at(f"{night}T08:30")
+
+
+def test_a_copy_takes_no_changes_of_single_days_with_it(database, book):
+    series = book(mondays(left_out=["2027-02-01"]))
+    when = at("2027-01-25T08:30")
+    database.write_now(
+        sessions.change, series.id, once("2027-01-26T14:00"), BOB, NOW, expected_sequence=0, at=when
+    )
+    [copy] = database.write_now(sessions.copy, [series.id], BOB, NOW, first=date(2028, 1, 17))
+    assert (copy.replaced, copy.session.left_out) == (frozenset(), ())
+    window = at("2028-01-01T00:00"), at("2028-04-01T00:00")
+    assert [f"{one.starts:%m-%d}" for one in copy.occurrences(*window)] == [
+        "01-17", "01-24", "01-31", "02-07",
+    ]  # fmt: skip
 
 
 # --- whose ---------------------------------------------------------------------------------------

@@ -12,10 +12,16 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.log import app_log, enable_pretty_logging
 
+from ...hubapi import HubServers
 from ...store.database import Database
 from ...web.frames import COOKIE_OPTIONS, allow_partitioned_cookies
 from ...web.service import READ_BYTES
 from .app import Settings, make_app
+from .mailing import Sender
+from .records import Records
+
+_END_SECONDS = 5.0
+"""How long a mail that is being sent may take to its end, less than the keeper gives us."""
 
 
 async def serve() -> None:
@@ -34,10 +40,22 @@ async def serve() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    hub = HubServers(settings.hub_api_url, settings.hub_secret)
+    records = asyncio.create_task(Records(database, hub, before=settings.records_before).run())
+    sending = asyncio.create_task(_send_mails(settings, database, stop))
     await stop.wait()
+    records.cancel()
     server.stop()
+    await asyncio.wait([sending], timeout=_END_SECONDS)
     await server.close_all_connections()
     database.close()
+
+
+async def _send_mails(settings: Settings, database: Database, stop: asyncio.Event) -> None:
+    if settings.mail is None:
+        return
+    site = settings.public_url + settings.service_prefix
+    await Sender(database, settings.mail, site=site, hub=settings.hub).run(stop)
 
 
 def main() -> None:

@@ -70,6 +70,7 @@ class Context:
     builder: BuilderApi | None = None
     sessions: Site = DEFAULT_SITE
     limits: SiteLimits = field(default_factory=SiteLimits)
+    languages: dict[str, str] = field(default_factory=dict)  # by user name, as they are stored
 
     def seal(self, purpose: str) -> Seal:
         """Seals what lies in a column that nobody who reads the database may understand."""

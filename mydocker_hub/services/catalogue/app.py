@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import jinja2
@@ -19,6 +20,7 @@ from ...domain.images import BaseImage
 from ...filestore import FileStore
 from ...identity import settings as sign_in_file
 from ...identity.settings import SignInSettings
+from ...mailserver import MailServer
 from ...share import share_path
 from ...store.database import Database
 from ...web import operations
@@ -32,6 +34,7 @@ from . import (
     images_api,
     images_pages,
     leftover_pages,
+    lifetime_api,
     lifetime_pages,
     lti_api,
     lti_pages,
@@ -53,6 +56,7 @@ OPERATIONS = [
     *images_api.OPERATIONS,
     *people_api.OPERATIONS,
     *sessions_api.OPERATIONS,
+    *lifetime_api.OPERATIONS,
     *lti_api.OPERATIONS,
 ]
 ROUTES = [
@@ -90,18 +94,21 @@ class Settings:
     builder_url: str = ""
     builder_secret: str = field(default="", repr=False)
     sessions: Site = DEFAULT_SITE
+    mail: MailServer | None = None
+    records_before: timedelta = timedelta(0)  # how long before a session; 0: none are made
 
     @classmethod
     def from_environ(cls) -> Settings:
         """Read what the hub and `hubconfig` set.
 
         Raises KeyError naming what lacks, `Invalid` where `sign-in.yaml` or the file of base images
-        cannot be right.
+        cannot be right, ValueError where the mail server's settings cannot be.
         """
         sign_in = os.environ.get("MYDOCKER_SIGN_IN_FILE", "")
         files = os.environ.get("MYDOCKER_FILES_DIR", "")
         base_images = os.environ.get("MYDOCKER_BASE_IMAGES_FILE", "")
         people_limit = os.environ.get("MYDOCKER_SESSION_PEOPLE_LIMIT", "")
+        mail = _mail_server()
         return cls(
             database_url=os.environ["MYDOCKER_DATABASE_URL"],
             hub=os.environ["MYDOCKER_HUB_ID"],
@@ -118,11 +125,28 @@ class Settings:
             limits=limits_from(os.environ),
             builder_url=os.environ.get("MYDOCKER_BUILDER_URL", ""),
             builder_secret=os.environ.get("MYDOCKER_BUILDER_SECRET", ""),
+            records_before=timedelta(minutes=int(os.environ.get("MYDOCKER_RECORDS_MINUTES", "0"))),
             sessions=Site(
                 effect=Effect(os.environ.get("MYDOCKER_SESSION_EFFECT", Effect.INDICATIVE)),
                 people_limit=int(people_limit) if people_limit else None,
+                mails=mail is not None,
             ),
+            mail=mail,
         )
+
+
+def _mail_server() -> MailServer | None:
+    address = os.environ.get("MYDOCKER_SMTP", "")
+    if not address:
+        return None
+    login, ca = (os.environ.get(f"MYDOCKER_SMTP_{name}_FILE", "") for name in ("LOGIN", "CA"))
+    return MailServer.load(
+        address,
+        security=os.environ.get("MYDOCKER_SMTP_SECURITY", "starttls"),
+        sender=os.environ.get("MYDOCKER_MAIL_FROM", ""),
+        login=Path(login) if login else None,
+        ca=Path(ca) if ca else None,
+    )
 
 
 def document(service_prefix: str) -> dict[str, object]:

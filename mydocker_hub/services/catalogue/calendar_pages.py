@@ -1,14 +1,17 @@
 """The calendar's pages: months, weeks and lists, booking, requests that wait, and feeds.
 
-Everything works without scripts: a month is a table, and each session is a link to its page.
+Everything works without scripts: a month is a table, and each session is a link to its page. On a
+wide screen `calendar.js` draws months and weeks instead, from `calendar/events`, which answers what
+the table shows.
 """
 
 from __future__ import annotations
 
 import calendar as months
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -26,8 +29,7 @@ from ...store import feeds, pulls, reading, sessions
 from ...store.database import Session
 from ...store.feeds import Feed, Kind
 from ...store.reading import Found
-from ...store.sessions import Booked
-from ...web.help import help_for
+from ...store.sessions import Booked, Time
 from ...web.i18n import SITE_ZONE, Translator, choose_language, translator
 from ...web.service import ServiceHandler, now
 from . import api, sessions_api
@@ -43,6 +45,8 @@ PAGE_SIZE = 100
 IN_A_DAY = 4
 """How many sessions of a day a month shows; the rest are one click away."""
 IN_A_DAY_OF_A_WEEK = 40
+WORKING_HOURS = (8, 19)
+"""What a week shows at least."""
 COMING = 20
 _FEED_BACK, _FEED_AHEAD = timedelta(days=90), timedelta(days=400)
 _REASON = 1000
@@ -86,7 +90,8 @@ class DayCell:
 
     day: date
     within: bool  # the month that is shown
-    entries: list[Entry] = field(default_factory=list)
+    times: list[Time] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)  # the same with their sessions
     more: int = 0
 
 
@@ -122,20 +127,7 @@ def span(view: str, day: date) -> Span:
     return Span(weeks[0][0], weeks[-1][-1], earlier, later)
 
 
-def entries(booked: Iterable[Booked], window: tuple[datetime, datetime]) -> list[Entry]:
-    """Each time that sessions take place in a window, in order; what was refused does not."""
-    found = [
-        Entry(one, slot)
-        for one in booked
-        if one.state is not SessionState.REFUSED
-        for slot in one.occurrences(*window)
-    ]
-    return sorted(found, key=lambda entry: (entry.slot, entry.booked.id))
-
-
-def cells(
-    shown: Span, found: Iterable[Entry], month: int | None, limit: int
-) -> list[list[DayCell]]:
+def cells(shown: Span, found: Iterable[Time], month: int | None, limit: int) -> list[list[DayCell]]:
     """The days of a view in weeks; what began before its first day is on that one."""
     days = {
         shown.first + timedelta(days=number): DayCell(
@@ -143,10 +135,10 @@ def cells(
         )
         for number in range((shown.last - shown.first).days + 1)
     }
-    for entry in found:
-        cell = days[max(entry.day, shown.first)]
-        if len(cell.entries) < limit:
-            cell.entries.append(entry)
+    for one in found:
+        cell = days[max(one[0].astimezone(SITE_ZONE).date(), shown.first)]
+        if len(cell.times) < limit:
+            cell.times.append(one)
         else:
             cell.more += 1
     everything = list(days.values())
@@ -166,6 +158,12 @@ class Words:
     def short_day(self, day: date) -> str:
         return str(format_date(day, "EEE d MMM", locale=self._tr.locale))
 
+    def days(self, asked: Asked) -> str:
+        """The month or the week that a calendar shows."""
+        if asked.view == "week":
+            return f"{self.short_day(asked.span.first)} – {self.short_day(asked.span.last)}"
+        return self.month(asked.day)
+
     def month(self, day: date) -> str:
         return str(format_date(day, "LLLL y", locale=self._tr.locale))
 
@@ -181,6 +179,16 @@ class Words:
 
     def clock(self, slot: Occurrence) -> str:
         return f"{self._tr.time(slot.starts)} – {self._tr.time(slot.ends)}"
+
+    def title(self, booked: Booked) -> str:
+        """The environment's title, with the session's own where it has one."""
+        if not booked.session.title:
+            return self._tr.text(booked.title)
+        return self._tr.gettext(
+            N_("%(environment)s: %(session)s"),
+            environment=booked.title,
+            session=booked.session.title,
+        )
 
     def rule(self, session: calendar.Session) -> str:
         """How a series goes on; a rule that no form makes, as it is."""
@@ -227,65 +235,197 @@ class WithCalendar(CataloguePage):
         super().render_page(template, **shown)
 
 
-class CalendarPage(WithCalendar):
+@dataclass(frozen=True)
+class Asked:
+    """Which calendar, and which days of it."""
+
+    view: str
+    day: date
+    everything: bool
+    slug: str
+    page: int
+
+    @property
+    def span(self) -> Span:
+        return span(self.view, self.day)
+
+    @property
+    def whose(self) -> dict[str, str]:
+        """The same in an address."""
+        if self.slug:
+            return {"environment": self.slug}
+        return {"show": "all"} if self.everything else {}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a calendar shows of these days: `weeks`, or a page of `entries` where it is a list."""
+
+    weeks: list[list[DayCell]]
+    entries: list[Entry]
+    total: int
+    page: int
+    pages: int
+    environment: Found | None
+
+
+class OfDays(WithCalendar):
+    """What the calendar's page and its script ask for alike."""
+
+    def asked(self) -> Asked:
+        number = self.query("page", 5)
+        return Asked(
+            view=self.query("view") if self.query("view") in VIEWS else "month",
+            day=one_day(self.query("day")) or now().astimezone(SITE_ZONE).date(),
+            everything=self.query("show") == "all",
+            slug=self.query("environment", 30),
+            page=max(1, int(number)) if number.isascii() and number.isdecimal() else 1,
+        )
+
+    async def shown(self, asked: Asked) -> Shown:
+        return await self.database.read(_shown, self.person, asked)
+
+    def address(self, asked: Asked, **changes: Any) -> str:
+        """The address of these days, or with `view`, `day` or `page` of others."""
+        query = {"view": asked.view, "day": asked.day, **asked.whose, **changes}
+        return f"{self.addresses.service_prefix}calendar?{urlencode(query)}"
+
+
+class CalendarPage(OfDays):
     """`/calendar?view=month|week|list&day=DAY&show=mine|all&environment=SLUG`."""
 
     async def get(self) -> None:
-        view = self.query("view") if self.query("view") in VIEWS else "month"
-        today = now().astimezone(SITE_ZONE).date()
-        day = one_day(self.query("day")) or today
-        everything = self.query("show") == "all"
-        slug = self.query("environment", 30)
-        number = self.query("page", 5)
-        page = max(1, int(number)) if number.isascii() and number.isdecimal() else 1
-        shown = span(view, day)
-        found, environment = await self.database.read(
-            _calendar, self.person, shown.window, everything=everything, slug=slug
-        )
-        pages = max(1, -(-len(found) // PAGE_SIZE))
-        page = min(page, pages)
-        whose = {"environment": slug} if slug else {"show": "all"} if everything else {}
+        asked = self.asked()
+        shown = await self.shown(asked)
+        self.set_policy(fonts="'self' data:")  # FullCalendar's icons are a font in its script
         self.render_page(
             "sessions/calendar.html",
-            view=view,
-            views=VIEWS,
-            day=day,
-            today=today,
-            span=shown,
-            weeks=cells(
-                shown,
-                found,
-                day.month if view == "month" else None,
-                IN_A_DAY if view == "month" else IN_A_DAY_OF_A_WEEK,
-            )
-            if view != "list"
-            else [],
-            entries=found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE] if view == "list" else [],
-            total=len(found),
-            page=page,
-            pages=pages,
-            everything=everything,
-            environment=environment,
-            address=lambda **changes: self._address({"view": view, "day": day, **whose, **changes}),
+            view=asked.view,
+            day=asked.day,
+            today=now().astimezone(SITE_ZONE).date(),
+            span=asked.span,
+            shown=shown,
+            heading=Words(self.translator).days(asked),
+            everything=asked.everything,
+            environment=shown.environment,
+            address=partial(self.address, asked),
+            events=f"{self.addresses.service_prefix}calendar/events?{urlencode(asked.whose)}",
         )
 
-    def _address(self, asked: dict[str, Any]) -> str:
-        return f"{self.addresses.service_prefix}calendar?{urlencode(asked)}"
+
+class EventsFile(OfDays):
+    """`/calendar/events`, asked as the page is: the same month or week, for its script.
+
+    `events` have a title, wall times of the site's zone, and where they lead; one that is `more`
+    stands for what a day has beyond those. `heading` and `addresses` are those of the page.
+    """
+
+    async def get(self) -> None:
+        asked = self.asked()
+        if asked.view == "list":
+            raise Invalid("bad-request")
+        shown = await self.shown(asked)
+        tr, days = self.translator, asked.span
+        first, last = _hours(cell for week in shown.weeks for cell in week)
+        self.set_header("Cache-Control", "no-store")
+        self.write(
+            {
+                "view": asked.view,
+                "day": asked.day.isoformat(),
+                "heading": Words(tr).days(asked),
+                "from": f"{first:02}:00",
+                "to": f"{last:02}:00",
+                "addresses": {
+                    "today": self.address(asked, day=now().astimezone(SITE_ZONE).date()),
+                    "earlier": self.address(asked, day=days.earlier),
+                    "later": self.address(asked, day=days.later),
+                    **{view: self.address(asked, view=view) for view in VIEWS},
+                },
+                "events": [
+                    event for week in shown.weeks for cell in week for event in self._events(cell)
+                ],
+                "empty": not shown.total,
+            }
+        )
+
+    def _events(self, cell: DayCell) -> Iterator[dict[str, Any]]:
+        words, tr = Words(self.translator), self.translator
+        for entry in cell.entries:
+            title = words.title(entry.booked)
+            state = entry.booked.state
+            if state is not SessionState.APPROVED:
+                title = f"{title} ({words.state(state)})"
+            starts, ends = (one.astimezone(SITE_ZONE).replace(tzinfo=None) for one in entry.slot)
+            yield {
+                "title": title,
+                "start": starts.isoformat(),
+                "end": ends.isoformat(),
+                "url": f"{self.addresses.service_prefix}calendar/sessions/{entry.booked.id}",
+                "state": state,
+            }
+        if cell.more:
+            yield {
+                "title": tr.ngettext("and %(n)s more", "and %(n)s more", cell.more),
+                "start": cell.day.isoformat(),
+                "url": self.address(self.asked(), view="list", day=cell.day),
+                "more": True,
+            }
 
 
-def _calendar(
-    session: Session,
-    person: Person,
-    window: tuple[datetime, datetime],
-    *,
-    everything: bool,
-    slug: str,
-) -> tuple[list[Entry], Found | None]:
-    if slug:
-        found = api.visible(session, slug, person)
-        return entries(sessions_api.of_environment(session, slug, person), window), found
-    listed = sessions_api.listed(session, person, *window, everything=everything)
-    return entries(listed, window), None
+def _hours(cells: Iterable[DayCell]) -> tuple[int, int]:
+    """The first and the last hour that a week has to show: those of a working day, and more."""
+    first, last = WORKING_HOURS
+    for entry in (one for cell in cells for one in cell.entries):
+        starts, ends = (one.astimezone(SITE_ZONE) for one in entry.slot)
+        if starts.date() != ends.date():
+            return 0, 24
+        first, last = min(first, starts.hour), max(last, ends.hour + bool(ends.minute))
+    return first, last
+
+
+def _shown(session: Session, person: Person, asked: Asked) -> Shown:
+    found, environment = _times(session, person, asked)
+    weeks: list[list[DayCell]] = []
+    pages = max(1, -(-len(found) // PAGE_SIZE))
+    page = min(asked.page, pages)
+    if asked.view == "list":
+        listed = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    else:
+        month = asked.day.month if asked.view == "month" else None
+        limit = IN_A_DAY if asked.view == "month" else IN_A_DAY_OF_A_WEEK
+        weeks = cells(asked.span, found, month, limit)
+        listed = [one for week in weeks for cell in week for one in cell.times]
+    booked = sessions.some(session, {number for _, _, number in listed})
+    entries = {
+        (starts, ends, number): Entry(booked[number], Occurrence(starts, ends))
+        for starts, ends, number in listed
+        if number in booked
+    }
+    for cell in (cell for week in weeks for cell in week):
+        cell.entries += (entries[one] for one in cell.times if one in entries)
+    return Shown(
+        weeks=weeks,
+        entries=list(entries.values()) if asked.view == "list" else [],
+        total=len(found),
+        page=page,
+        pages=pages,
+        environment=environment,
+    )
+
+
+def _times(session: Session, person: Person, asked: Asked) -> tuple[list[Time], Found | None]:
+    """What was refused does not take place, and is not in the calendar."""
+    states = frozenset(SessionState) - {SessionState.REFUSED}
+    window = asked.span.window
+    if asked.slug:
+        found = api.visible(session, asked.slug, person)
+        if not works_on(person, found.environment, found.standing):
+            states &= sessions.PUBLIC_STATES
+        return sessions.times(session, *window, environment_id=found.id, states=states), found
+    if asked.everything:
+        sessions_api.only_admins(person)
+    whose = None if asked.everything else person
+    return sessions.times(session, *window, person=whose, states=states), None
 
 
 # --- one session ----------------------------------------------------------------------------------
@@ -381,7 +521,6 @@ class SessionForm(WorkshopPage):
         return typed
 
     def render_form(self, found: Found, typed: Typed, **context: Any) -> None:
-        tr = self.translator
         self.render_page(
             "sessions/form.html",
             **{
@@ -391,8 +530,7 @@ class SessionForm(WorkshopPage):
                 "tab": "sessions",
                 "typed": typed,
                 "problems": {},
-                "help_for": lambda path: help_for(path, tr),
-                "words": Words(tr),
+                "words": Words(self.translator),
                 "booked": None,
                 "at": "",
                 **context,
@@ -520,6 +658,7 @@ class CancelPage(WorkshopPage):
             int(number),
             self.person,
             now(),
+            self.site,
             expected_sequence=self.version_field() - 1,
             reason=self.line("reason", _REASON),
             at=instant_of(self.query("at")),
@@ -666,6 +805,7 @@ class WaitingPage(AdminPage):
                 approved=approved,
                 reason=self.field("reason", _REASON),
                 now=now(),
+                site=self.site,
                 expected_sequence=int(version) - 1,
             )
         except (Invalid, Conflict) as error:
@@ -805,6 +945,7 @@ def _whole(session: Session, booked: list[Booked]) -> list[Booked]:
 
 ROUTES: list[tuple[str, type[RequestHandler]]] = [
     ("calendar", CalendarPage),
+    ("calendar/events", EventsFile),
     ("calendar/feeds", FeedsPage),
     (f"calendar/sessions/{NUMBER}", SessionPage),
     (f"calendar/sessions/{NUMBER}/edit", EditPage),

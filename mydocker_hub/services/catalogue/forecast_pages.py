@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ from babel.dates import format_date, format_skeleton
 from tornado.web import RequestHandler
 
 from ...domain.errors import N_, MydockerError
-from ...domain.forecast import CPUS, HOUR, MEMORY, Hour, Shortage, floor
+from ...domain.forecast import CPUS, HOUR, MEMORY, Hour, Period, Shortage, floor
 from ...domain.machines import Machine
 from ...store import forecast
 from ...store.forecast import Forecast
@@ -35,6 +35,7 @@ _ZONE = str(SITE_ZONE)
 
 WIDTH, HEIGHT = 960, 150
 """Of a drawing, in its own units: it is scaled with the page."""
+_LABEL = 13  # the height of a line of text
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Chart:
     used: str
     capacity: float | None
     capacity_label: str
+    capacity_label_y: float
     over: list[tuple[float, float]]
     days: list[Tick]
     now: float | None
@@ -94,7 +96,7 @@ class Drawing:
 
     def charts(self) -> list[Chart]:
         """People, CPUs, memory, and each generic resource that is there or asked for."""
-        kinds = {kind for hour in self._found.hours for kind in hour.needed}
+        kinds = {kind for hour in self._found.hours for kind in (*hour.needed, *hour.taken)}
         kinds |= set((self._found.there or {}).get("", {}))
         generic = sorted(kinds - {CPUS, MEMORY})
         return [self._people(), *(self._resource(kind) for kind in (CPUS, MEMORY, *generic))]
@@ -120,6 +122,9 @@ class Drawing:
         return self._chart(
             kind,
             [hour.needed.get(kind, 0) for hour in self._found.hours],
+            used=[
+                None if hour.used is None else hour.taken.get(kind, 0) for hour in self._found.hours
+            ],
             capacity=there.get(kind, 0) if there is not None else None,
             over=lambda hour: any(one.kind == kind for one in hour.shortages),
         )
@@ -139,6 +144,7 @@ class Drawing:
         top = max([*drawn, capacity or 0], default=0) * 1.05 or 1
         width = WIDTH / max(1, len(expected))
         hours = self._found.hours
+        line = None if capacity is None else HEIGHT - HEIGHT * capacity / top
         return Chart(
             title=self.title(kind),
             summary=self._summary(kind, most, capacity),
@@ -146,8 +152,10 @@ class Drawing:
             expected=area(expected, top),
             likely=steps(likely, top),
             used=steps(used, top),
-            capacity=None if capacity is None else HEIGHT - HEIGHT * capacity / top,
+            capacity=line,
             capacity_label="" if capacity is None else self.amount(kind, capacity),
+            # above the line, where there is room
+            capacity_label_y=0 if line is None else line + (_LABEL if line < _LABEL else -4),
             over=[(n * width, width) for n, hour in enumerate(hours) if over(hour)],
             days=list(self._days()),
             now=self._now(),
@@ -215,13 +223,7 @@ def table(hours: Iterable[Hour]) -> list[tuple[date, list[Line]]]:
 
 
 def _same(one: Hour, other: Hour) -> bool:
-    return (one.people, one.likely, one.needed, one.used, one.shortages) == (
-        other.people,
-        other.likely,
-        other.needed,
-        other.used,
-        other.shortages,
-    )
+    return replace(one, starts=other.starts) == other
 
 
 def span(first: date, days: int) -> tuple[datetime, datetime]:
@@ -264,6 +266,7 @@ class ForecastPage(AdminPage):
             earlier=first - timedelta(days=days),
             later=first + timedelta(days=days),
             day_of=self._day,
+            when=self._when,
             clock=self._clock,
             short=self._short,
         )
@@ -288,11 +291,21 @@ class ForecastPage(AdminPage):
             return None, error
 
     def _kinds(self, found: Forecast) -> list[str]:
-        asked = {kind for hour in found.hours for kind in hour.needed}
+        asked = {kind for hour in found.hours for kind in (*hour.needed, *hour.taken)}
         return [CPUS, MEMORY, *sorted(asked - {CPUS, MEMORY})]
 
     def _day(self, day: date) -> str:
         return str(format_date(day, "EEEE d MMMM", locale=self.translator.locale))
+
+    def _when(self, period: Period) -> str:
+        """“Monday 5 October, 8:30 – 12:30”, or to another day."""
+        first = self._day(period.starts.astimezone(SITE_ZONE).date())
+        # the last hour of a day ends on it
+        last = self._day((period.ends - HOUR).astimezone(SITE_ZONE).date())
+        if first == last:
+            return f"{first}, {self._clock(period.starts, period.ends)}"
+        until = self._clock(period.starts, period.ends).rpartition(" – ")[2]
+        return f"{first}, {self.translator.time(period.starts)} – {last}, {until}"
 
     def _clock(self, starts: datetime, ends: datetime) -> str:
         """“8:30 – 12:30” of one day; the end of a day is 24:00."""

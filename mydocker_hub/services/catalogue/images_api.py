@@ -29,7 +29,7 @@ from ...web.operations import Answer, Awaited, Operation, Upload
 from . import api
 from .api import ApiCall, Context, only_teachers
 from .models import EnvironmentDetail, PrintableText
-from .workshop_api import Holder, HolderList, RightRequest
+from .workshop_api import HolderList, RightRequest
 
 # --- what comes in and goes out ------------------------------------------------------------------
 
@@ -514,15 +514,7 @@ def _dockerfile(session: Session, call: ApiCall) -> Answer:
 
 
 def _rights(session: Session, call: ApiCall) -> Answer:
-    holders = rights(session, call.path["slug"], call.me)
-    return Answer(
-        HolderList(
-            items=tuple(
-                Holder(name=one.name, display_name=one.display_name, right=one.right)
-                for one in holders
-            )
-        )
-    )
+    return Answer(HolderList.of(rights(session, call.path["slug"], call.me)))
 
 
 def _give_right(session: Session, call: ApiCall) -> Answer:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -196,12 +197,16 @@ class FormPage(ImagesPage):
             labels=LABELS,
         )
 
-    def buttons(self, found: FoundImage | None) -> Actions:
+    def buttons(
+        self, found: FoundImage | None, save_image: Callable[[bool], Awaitable[None]]
+    ) -> Actions:
+        """What the buttons do; `save_image` is told whether it is to be built, too."""
+
         async def save() -> None:
-            await self.save(found, build=False)
+            await save_image(False)
 
         async def build() -> None:
-            await self.save(found, build=True)
+            await save_image(True)
 
         async def preview() -> None:
             self.preview(found)
@@ -210,9 +215,6 @@ class FormPage(ImagesPage):
             self.take_over(found)
 
         return {"save": save, "build": build, "preview": preview, "by-hand": by_hand}
-
-    async def save(self, found: FoundImage | None, *, build: bool) -> None:
-        raise NotImplementedError
 
     async def saved(self, slug: str, *, build: bool) -> None:
         """To the new build if one is wanted, and no other one is under way; else to the image."""
@@ -278,9 +280,9 @@ class NewPage(FormPage):
         self.show_form(typed, found=None)
 
     async def post(self) -> None:
-        await self.act(self.buttons(None))
+        await self.act(self.buttons(None, self.save))
 
-    async def save(self, found: FoundImage | None, *, build: bool) -> None:
+    async def save(self, build: bool) -> None:
         typed = self.typed()
         recipe, problems = images_form.read_recipe(typed, self.bases)
         slug = typed["slug"] or images_form.proposed_slug(typed["title_en"] or typed["title_fr"])
@@ -325,10 +327,9 @@ class EditPage(FormPage):
 
     async def post(self, slug: str) -> None:
         found = await self.database.read(images_api.editable, slug, self.person)
-        await self.act(self.buttons(found))
+        await self.act(self.buttons(found, partial(self.save, found)))
 
-    async def save(self, found: FoundImage | None, *, build: bool) -> None:
-        assert found is not None  # noqa: S101 - what is edited is there
+    async def save(self, found: FoundImage, build: bool) -> None:
         typed = self.typed()
         recipe, problems = images_form.read_recipe(typed, self.bases)
         if recipe is None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from tornado.web import RequestHandler
 
 from ...domain.errors import N_, MydockerError
+from ...domain.machines import Machine
 from ...hubapi import RunningServer
 from ...store import leftovers
+from ...store.leftovers import LeftFolder
 from ...web.service import now
 from .api import Context
 from .people_pages import AdminPage
@@ -31,13 +33,25 @@ class LeftoversPage(AdminPage):
         context: Context = self.settings["context"]
         servers, trouble = await self._servers()
         folders = await self.database.read(leftovers.folders, context.hub)
+        machines = {one.id: one.name for one in await self._machines(folders)}
         self.render_page(
             "forecast/leftovers.html",
             servers=servers,
             trouble=trouble,
             folders=folders,
+            machines=machines,
             done=DONE.get(self.query("done"), ""),
         )
+
+    async def _machines(self, folders: list[LeftFolder]) -> list[Machine]:
+        """The Swarm's machines, for their names; none where they are not known."""
+        context: Context = self.settings["context"]
+        if context.builder is None or not folders:
+            return []
+        try:
+            return await context.builder.machines()
+        except MydockerError:
+            return []
 
     async def post(self) -> None:
         name, server = self.field("user"), self.field("server")

@@ -12,9 +12,8 @@ from ...domain.culling import Server
 from ...domain.errors import Invalid, NotFound
 from ...store import lifetimes
 from ...web.service import now
+from .lifetime_api import LONGEST_MINUTES
 from .pages import SLUG, Action, CataloguePage
-
-_LONGEST_MINUTES = 366 * 24 * 60
 
 
 class LifetimeAction(Action):
@@ -49,7 +48,7 @@ class ProtectAction(LifetimeAction):
 
     async def post(self, slug: str) -> None:
         minutes = self.get_body_argument("minutes", "")
-        if not re.fullmatch("[0-9]{1,6}", minutes) or int(minutes) > _LONGEST_MINUTES:
+        if not re.fullmatch("[0-9]{1,6}", minutes) or int(minutes) > LONGEST_MINUTES:
             raise Invalid("bad-request")
         await self.database.write(
             lifetimes.protect,

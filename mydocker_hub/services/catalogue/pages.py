@@ -15,7 +15,7 @@ from jupyterhub.utils import url_escape_path
 from tornado.web import RequestHandler
 
 from ...domain import culling, names
-from ...domain.access import Decision, is_shown, may_copy, may_edit, may_see, may_start
+from ...domain.access import Decision, is_shown, may_copy, may_edit, may_see, may_start, works_on
 from ...domain.calendar import Site
 from ...domain.culling import Notice, Policy, SiteLimits
 from ...domain.environment import LANGUAGES, Environment, Text
@@ -23,7 +23,7 @@ from ...domain.errors import MydockerError, NotFound, error_for
 from ...domain.launch import Entrance, entrances, starts_alike
 from ...domain.people import Person
 from ...hubapi import HubApi, HubServers, Server
-from ...store import activity, editing, reading, sessions, trials
+from ...store import activity, editing, mails, reading, sessions, trials
 from ...store.database import Database, Session
 from ...store.reading import Found, LastLaunch
 from ...store.trials import Trial
@@ -53,6 +53,7 @@ class Card:
     launch: LastLaunch | None = None
     trial: Trial | None = None
     copyable: bool = False
+    unbound: bool = False  # by sessions, as who works on the environment is
     shown: bool = True  # on the dashboard; what runs is there whatever the calendar says
     limits: SiteLimits = field(default_factory=SiteLimits)
 
@@ -76,7 +77,7 @@ class Card:
     def policy(self) -> Policy:
         """What ends the running server, as far as a page has to know."""
         opening, told = self.found.standing.opening, self._told
-        ends = None if self.editable or not opening.allowed else opening.ends
+        ends = None if self.unbound or not opening.allowed else opening.ends
         if told is not None and told.code == "exam-over":
             ends = told.stops_at
         return culling.policy(self.started_with.lifetime, self.limits, ends=ends)
@@ -269,6 +270,7 @@ def card(
         start=may_start(person, found.environment, found.standing),
         editable=may_edit(person, found.environment, found.standing).allowed,
         copyable=may_copy(person, found.environment, found.standing).allowed,
+        unbound=works_on(person, found.environment, found.standing),
         shown=is_shown(person, found.environment, found.standing),
         server=server,
         launch=launch,
@@ -347,6 +349,20 @@ def _to_open(
 
 
 class CataloguePage(PageHandler):
+    async def prepare(self) -> None:
+        await super().prepare()
+        context: api.Context = self.settings["context"]
+        if context.sessions.mails and self._is_person and self.person.may_create:
+            await self._note_language(context.languages)
+
+    async def _note_language(self, known: dict[str, str]) -> None:
+        """Mails are written in the language of the pages that somebody sees."""
+        name, language = self.person.name, self.translator.lang
+        if known.get(name) == language:
+            return
+        if await self.database.write(mails.note_language, name, language):
+            known[name] = language
+
     @property
     def database(self) -> Database:
         database: Database = self.settings["context"].database

@@ -16,8 +16,9 @@ from ...domain.access import works_on
 from ...domain.calendar import Day, Occurrence, SessionState, Site
 from ...domain.environment import Model, PlainText, Slug, Text, YesNo
 from ...domain.errors import Invalid, NotFound, Refused
+from ...domain.mails import told
 from ...domain.people import Person
-from ...store import reading, sessions
+from ...store import mails, reading, sessions
 from ...store.database import Session
 from ...store.sessions import Booked
 from ...web.operations import Answer, Operation
@@ -100,8 +101,12 @@ def of_environment(session: Session, slug: str, person: Person) -> list[Booked]:
 def book(
     session: Session, slug: str, wanted: calendar.Session, person: Person, now: datetime, site: Site
 ) -> Booked:
+    """Book a session of an environment; one that waits is told to administrators."""
     api.editable(session, slug, person)
-    return sessions.book(session, slug, wanted, person, now, site)
+    booked = sessions.book(session, slug, wanted, person, now, site)
+    if site.mails:
+        mails.tell(session, booked, told(None, booked.state, changed=True), person.name, now)
+    return booked
 
 
 def change(
@@ -115,9 +120,9 @@ def change(
     expected_sequence: int,
     at: datetime | None = None,
 ) -> Booked:
-    """Change a session, or of a series what starts `at` an instant."""
-    editable(session, session_id, person)
-    return sessions.change(
+    """Change a session, or of a series what starts `at` an instant; others are told."""
+    before, state = _as_it_is(session, editable(session, session_id, person), at)
+    booked = sessions.change(
         session,
         session_id,
         wanted,
@@ -127,6 +132,10 @@ def change(
         expected_sequence=expected_sequence,
         at=at,
     )
+    if site.mails:
+        what = told(state, booked.state, changed=booked.session != before)
+        mails.tell(session, booked, what, person.name, now, before=before)
+    return booked
 
 
 def cancel(
@@ -134,16 +143,86 @@ def cancel(
     session_id: int,
     person: Person,
     now: datetime,
+    site: Site,
     *,
     expected_sequence: int,
     reason: str = "",
     at: datetime | None = None,
 ) -> Booked:
-    """Cancel a session, or of a series what starts `at` an instant."""
-    editable(session, session_id, person)
-    return sessions.cancel(
+    """Cancel a session, or of a series what starts `at` an instant; others are told."""
+    _, state = _as_it_is(session, editable(session, session_id, person), at)
+    booked = sessions.cancel(
         session, session_id, person, now, expected_sequence=expected_sequence, reason=reason, at=at
     )
+    if site.mails:
+        what = told(state, booked.state, changed=False)
+        mails.tell(session, booked, what, person.name, now)
+    return booked
+
+
+def change_following(
+    session: Session,
+    session_id: int,
+    wanted: calendar.Session,
+    person: Person,
+    now: datetime,
+    site: Site,
+    *,
+    expected_sequence: int,
+    at: datetime,
+) -> Booked:
+    """Change what of a series starts `at` an instant or later; others are told."""
+    before, state = _from(editable(session, session_id, person), at)
+    booked = sessions.change_following(
+        session, session_id, wanted, person, now, site, expected_sequence=expected_sequence, at=at
+    )
+    if site.mails:
+        what = told(state, booked.state, changed=booked.session != before)
+        mails.tell(session, booked, what, person.name, now, before=before)
+    return booked
+
+
+def cancel_following(
+    session: Session,
+    session_id: int,
+    person: Person,
+    now: datetime,
+    site: Site,
+    *,
+    expected_sequence: int,
+    reason: str = "",
+    at: datetime,
+) -> Booked:
+    """Cancel what of a series starts `at` an instant or later; others are told."""
+    _, state = _from(editable(session, session_id, person), at)
+    booked = sessions.cancel_following(
+        session, session_id, person, now, expected_sequence=expected_sequence, reason=reason, at=at
+    )
+    if site.mails:
+        mails.tell(session, booked, told(state, booked.state, changed=False), person.name, now)
+    return booked
+
+
+def _from(booked: Booked, at: datetime) -> tuple[calendar.Session, SessionState]:
+    try:
+        return calendar.split(booked.session, at)[1], booked.state
+    except LookupError:
+        raise NotFound("session-unknown") from None
+
+
+def _as_it_is(
+    session: Session, booked: Booked, at: datetime | None
+) -> tuple[calendar.Session, SessionState]:
+    """What is about to change: a session, or what takes place for the day of a series."""
+    if at is None:
+        return booked.session, booked.state
+    for one in sessions.of_environment(session, booked.environment_id):
+        if one.series_id == booked.id and one.replaces_at == at:
+            return one.session, one.state
+    occurrence = calendar.occurrence_at(booked.session, at)
+    if occurrence is None:
+        raise NotFound("session-unknown")
+    return calendar.single(booked.session, occurrence), booked.state
 
 
 def decide(
@@ -154,13 +233,14 @@ def decide(
     approved: bool,
     reason: str,
     now: datetime,
+    site: Site,
     expected_sequence: int,
 ) -> Booked:
-    """Answer a request (administrators); who refuses says why."""
+    """Answer a request (administrators); who refuses says why, and its teacher is told."""
     only_admins(person)
     if not approved and not reason.strip():
         raise Invalid(problems=[("reason", "say why: it is what the teacher is told")])
-    return sessions.decide(
+    booked = sessions.decide(
         session,
         session_id,
         person,
@@ -169,6 +249,10 @@ def decide(
         now=now,
         expected_sequence=expected_sequence,
     )
+    if site.mails:
+        what = told(SessionState.REQUESTED, booked.state, changed=False, decided=True)
+        mails.tell(session, booked, what, person.name, now)
+    return booked
 
 
 def copy(
@@ -192,9 +276,14 @@ def copy(
         booked = sessions.get(session, session_id)
         if booked.environment_id != found.id or booked.series_id is not None:
             raise NotFound("session-unknown")
-    return sessions.copy(
+    copies = sessions.copy(
         session, session_ids, person, now, site, first=first, until=until, left_out=left_out
     )
+    waiting = [one for one in copies if one.state is SessionState.REQUESTED]
+    if site.mails and waiting:  # one mail for all of them
+        what = told(None, SessionState.REQUESTED, changed=True)
+        mails.tell(session, waiting[0], what, person.name, now, more=len(waiting) - 1)
+    return copies
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -252,7 +341,8 @@ class SessionSummary(Model):
             replaces=booked.replaces_at,
             version=booked.sequence + 1,
             changed_at=booked.changed_at,
-            reason=booked.reason,
+            # Of others, only why it does not take place: the rest is between those who decide.
+            reason=booked.reason if works or booked.state is SessionState.CANCELLED else "",
             made_by=booked.made_by if works else None,
             decided_by=booked.decided_by if works else None,
             slots=tuple(Slot(starts=one.starts, ends=one.ends) for one in slots),
@@ -407,9 +497,41 @@ def _delete(session: Session, call: ApiCall) -> Answer:
         _id(call),
         call.me,
         call.now,
+        call.context.sessions,
         expected_sequence=call.expected_version() - 1,
         reason=query.reason,
         at=_instant(call),
+    )
+    return Answer()
+
+
+def _put_following(session: Session, call: ApiCall) -> Answer:
+    editable(session, _id(call), call.me)
+    booked = change_following(
+        session,
+        _id(call),
+        call.body,
+        call.me,
+        call.now,
+        call.context.sessions,
+        expected_sequence=call.expected_version() - 1,
+        at=_some_instant(call),
+    )
+    return _detail(session, call, booked)
+
+
+def _delete_following(session: Session, call: ApiCall) -> Answer:
+    query: CancelQuery = call.query
+    editable(session, _id(call), call.me)
+    cancel_following(
+        session,
+        _id(call),
+        call.me,
+        call.now,
+        call.context.sessions,
+        expected_sequence=call.expected_version() - 1,
+        reason=query.reason,
+        at=_some_instant(call),
     )
     return Answer()
 
@@ -424,6 +546,7 @@ def _decide(session: Session, call: ApiCall) -> Answer:
         approved=asked.approved,
         reason=asked.reason,
         now=call.now,
+        site=call.context.sessions,
         expected_sequence=call.expected_version() - 1,
     )
     return _detail(session, call, booked)
@@ -434,11 +557,12 @@ def _id(call: ApiCall) -> int:
 
 
 def _instant(call: ApiCall) -> datetime | None:
-    text = call.path.get("instant")
-    if text is None:
-        return None
+    return _some_instant(call) if "instant" in call.path else None
+
+
+def _some_instant(call: ApiCall) -> datetime:
     try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return datetime.strptime(call.path["instant"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         raise NotFound("session-unknown") from None
 
@@ -476,6 +600,19 @@ OPERATIONS: list[Operation] = [
         "DELETE", "/sessions/{session_id}/occurrences/{instant}", "cancelOccurrence",
         "Cancel one day of a series. If-Match is of the series.",
         _delete, caller="teacher", query=CancelQuery, status=204, versioned=True, errors=(409,),
+    ),
+    Operation(
+        "PUT", "/sessions/{session_id}/occurrences/{instant}/following", "changeFollowing",
+        "Change a series from one of its days on: that is a series of its own then, which is the "
+        "answer. If-Match is of the series.",
+        _put_following, caller="teacher", body=calendar.Session, returns=SessionDetail,
+        versioned=True, errors=(409,),
+    ),
+    Operation(
+        "DELETE", "/sessions/{session_id}/occurrences/{instant}/following", "cancelFollowing",
+        "Cancel a series from one of its days on. If-Match is of the series.",
+        _delete_following, caller="teacher", query=CancelQuery, status=204, versioned=True,
+        errors=(409,),
     ),
     Operation(
         "PUT", "/sessions/{session_id}/decision", "decideOnSession",

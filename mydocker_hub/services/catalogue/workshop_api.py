@@ -5,6 +5,7 @@ The functions before the operations decide who may and then ask the store: pages
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -28,6 +29,7 @@ from ...domain.people import Person
 from ...hubapi import RunningServer
 from ...store import editing, reading, workshop
 from ...store.database import Session
+from ...store.images import ImageHolder
 from ...store.reading import Found
 from ...store.workshop import RequestKind
 from ...web.operations import Answer, Awaited, Operation
@@ -58,6 +60,15 @@ class Holder(Model):
 
 class HolderList(Model):
     items: tuple[Holder, ...]
+
+    @classmethod
+    def of(cls, holders: Iterable[workshop.Holder | ImageHolder]) -> HolderList:
+        return cls(
+            items=tuple(
+                Holder(name=one.name, display_name=one.display_name, right=one.right)
+                for one in holders
+            )
+        )
 
 
 class RightRequest(Model):
@@ -384,14 +395,7 @@ def _restore(session: Session, call: ApiCall) -> Answer:
 
 def _rights(session: Session, call: ApiCall) -> Answer:
     found = readable(session, call.path["slug"], call.me)
-    return Answer(
-        HolderList(
-            items=tuple(
-                Holder(name=one.name, display_name=one.display_name, right=one.right)
-                for one in workshop.rights(session, found.id)
-            )
-        )
-    )
+    return Answer(HolderList.of(workshop.rights(session, found.id)))
 
 
 def _put_right(session: Session, call: ApiCall) -> Answer:

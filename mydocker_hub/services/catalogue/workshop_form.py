@@ -69,6 +69,12 @@ class Material:
     found: Found | None = None
     asked: bool = False  # for the public catalogue, without an answer yet
 
+    @property
+    def edited(self) -> Found:
+        """The environment that is there already; for the pages of one."""
+        assert self.found is not None  # noqa: S101 - their addresses have a slug
+        return self.found
+
     def proposal(self, reference: str) -> Proposal | None:
         """What an image proposes, if it is known."""
         return next((one for one in (*self.built, *self.bases) if one.reference == reference), None)
@@ -331,18 +337,15 @@ class EditPage(FormPage):
 
     async def get(self, slug: str) -> None:
         material = await self.material(slug)
-        assert material.found is not None  # noqa: S101 - there is a slug
-        self.show(self._as_typed(_dump(material.found.environment), material), material)
+        self.show(self._as_typed(_dump(material.edited.environment), material), material)
 
     def _as_typed(self, definition: Mapping[str, Any], material: Material) -> Typed:
-        assert material.found is not None  # noqa: S101 - there is a slug
         typed = typed_of(definition, material.built, material.bases, self.translator.lang)
-        typed.values["version"] = str(material.found.version)
+        typed.values["version"] = str(material.edited.version)
         return typed
 
     async def post(self, slug: str) -> None:
         material = await self.material(slug)
-        assert material.found is not None  # noqa: S101 - there is a slug
         typed = self.typed()
         typed.values["slug"] = slug
         focus = self.acted(typed, material)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from ...domain.environment import LANGUAGES
 from ...domain.errors import Conflict, MydockerError
 from ...hubapi import HubCuller, ReadyServer
 from ...store import lifetimes
-from ...store.database import Database
+from ...store.database import Database, Session
 from ...store.lifetimes import Known, Told
 from ...web.i18n import translator
 from ...web.service import now
@@ -28,8 +28,16 @@ log = logging.getLogger(__name__)
 AT_ONCE = 40
 """Stops at the same time: an engine that is asked for more takes longer for each."""
 
-ANNOUNCED = {"time-over", "exam-over"}
-"""What somebody should read who comes back to a server: it comes though they are there."""
+FIRM_AT_ONCE = 150
+"""The same for what is firm: an exam ends for everybody, also for who has a container that takes
+its time. Fewer than the requests that our client has room for."""
+
+LATE_STARTS = timedelta(seconds=15)
+"""How long after the end of an exam it is looked again for what was granted just before: the
+catalogue's answer was on its way."""
+
+_AGAIN_SECONDS = 2.0
+_AT_LEAST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class Judged:
         decision = self.decision
         when = f", {decision.at:%Y-%m-%d %H:%M:%S}" if decision.at else ""
         why = f": {decision.code}{when}" if decision.code else ""
-        return f"{self.one.user}/{self.one.server}: {decision.action}{why}"
+        note = "" if self.known.recorded else " (not in the catalogue)"
+        return f"{self.one.user}/{self.one.server}: {decision.action}{why}{note}"
 
 
 class Culler:
@@ -67,9 +76,12 @@ class Culler:
         self._hub = hub or HubCuller(settings.hub_api_url, settings.token)
         self._now, self._steady = clock, steady
         self._clocks = Clock(clock(), steady())
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._stopping: dict[int, asyncio.Task[None]] = {}
+        self._room, self._firm_room = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(FIRM_AT_ONCE)
+        self._stopping: dict[_Key, asyncio.Task[None]] = {}
         self._announced: list[dict[str, Any]] | None = None
+        # What was said of servers that the database does not know.
+        self._told: dict[_Key, Notice | None] = {}
+        self._exam_ends: list[datetime] = []
 
     async def run(self) -> None:
         await self._wait_for_schema()
@@ -80,9 +92,21 @@ class Culler:
                     await self.cycle()
                 except MydockerError as error:  # the hub or the database is away: nobody is stopped
                     log.warning("no look at the servers: %s", error)
-                await asyncio.sleep(max(0.0, self._settings.seconds - (self._steady() - began)))
+                await asyncio.sleep(self._pause(self._steady() - began))
         finally:
             await self.close()
+
+    def _pause(self, took: float) -> float:
+        """Seconds until the next look: at the end of an exam, and for some seconds after it, or
+        else as often as usual."""
+        moment = self._now()
+        pauses = [self._settings.seconds - took]
+        for at in self._exam_ends:
+            if at > moment:
+                pauses.append((at - moment).total_seconds())
+            elif moment - at < LATE_STARTS:
+                pauses.append(_AGAIN_SECONDS)
+        return max(_AT_LEAST_SECONDS, min(pauses))
 
     async def close(self) -> None:
         """Stops that were asked for are the hub's by now."""
@@ -116,29 +140,53 @@ class Culler:
         hold = self._clocks.hold(ready.hub_runs)
         if hold is Hold.CLOCK_JUMPED and self._clocks.jumped_at == self._clocks.seconds:
             log.warning("the clock jumped: nobody is stopped for %s", culling.SETTLING)
-        known = await self._database.read(
-            lifetimes.running,
-            [one.launch_id for one in ready.items],
-            moment,
-            limits=self._settings.limits,
-            site=self._settings.site,
-            unbound=ready.admins,
+        running, self._exam_ends = await self._database.read(
+            self._read, [one.launch_id for one in ready.items], moment, ready.admins
         )
-        return [
-            self._judge(one, known[one.launch_id], moment, hold)
-            for one in ready.items
-            if one.launch_id in known and one.launch_id not in self._stopping
-        ]
+        looked_at = [one for one in ready.items if _key(one) not in self._stopping]
+        known = {_key(one): self._known(one, running) for one in looked_at}
+        self._told = {key: told for key, told in self._told.items() if key in known}
+        return [self._judge(one, known[_key(one)], moment, hold) for one in looked_at]
+
+    def _read(
+        self, session: Session, launch_ids: list[int], moment: datetime, admins: Collection[str]
+    ) -> tuple[dict[int, Known], list[datetime]]:
+        settings = self._settings
+        running = lifetimes.running(
+            session,
+            launch_ids,
+            moment,
+            limits=settings.limits,
+            site=settings.site,
+            unbound=admins,
+        )
+        soon = moment + timedelta(seconds=2 * settings.seconds)
+        ends = lifetimes.exam_ends(session, moment - LATE_STARTS, soon, site=settings.site)
+        return running, ends
+
+    def _known(self, one: ReadyServer, running: dict[int, Known]) -> Known:
+        known = running.get(one.launch_id)
+        if known is not None and known.is_of(one.user, one.server):
+            return known
+        known = lifetimes.unrecorded(one.launch_id, one.user, one.server, self._settings.limits)
+        return replace(known, server=replace(known.server, notice=self._told.get(_key(one))))
 
     def _judge(self, one: ReadyServer, known: Known, moment: datetime, hold: Hold) -> Judged:
         server = replace(known.server, started=one.started, last_activity=one.last_activity)
         server = self._clocks.corrected_server(server)
-        return Judged(one, known, culling.decide(known.policy, server, moment, hold))
+        policy = known.policy if one.ready else culling.while_starting(known.policy)
+        return Judged(one, known, culling.decide(policy, server, moment, hold))
 
     # --- telling people ---
 
     async def _tell(self, judged: Iterable[Judged]) -> None:
-        told = [one for item in judged if (one := _to_tell(item, self._now())) is not None]
+        told = []
+        for item in judged:
+            found = _to_tell(item, self._now())
+            if found is not None and item.known.recorded:
+                told.append(found)
+            elif found is not None:
+                self._told[_key(item.one)] = found.notice
         if told:
             await self._database.write(lifetimes.tell, told)
 
@@ -152,9 +200,7 @@ class Culler:
                 "stops_at": one.decision.at.isoformat(),
             }
             for one in judged
-            if one.decision.action is Action.WARN
-            and one.decision.code in ANNOUNCED
-            and one.decision.at is not None
+            if one.decision.action in {Action.WARN, Action.ASK} and one.decision.at is not None
         ]
         if not notices and not self._announced:
             return
@@ -167,17 +213,18 @@ class Culler:
     # --- stopping ---
 
     def _begin_stop(self, one: Judged) -> None:
-        launch_id = one.one.launch_id
+        key = _key(one.one)
         task = asyncio.create_task(self._stop(one))
-        self._stopping[launch_id] = task
-        task.add_done_callback(lambda _: self._stopping.pop(launch_id, None))
+        self._stopping[key] = task
+        task.add_done_callback(lambda _: self._stopping.pop(key, None))
 
     async def _stop(self, judged: Judged) -> None:
-        async with self._room:
+        decision = judged.decision
+        async with self._firm_room if decision.firm else self._room:
             log.info("%s", judged)
-            decision = judged.decision
+            params = worded(decision.params)
             try:
-                await self._hub.cull(judged.one, decision.code, worded(decision.params))
+                await self._hub.cull(judged.one, decision.code, params, firm=decision.firm)
             except Conflict:
                 log.info("%s/%s: not now after all", judged.one.user, judged.one.server)
             except MydockerError as error:
@@ -186,6 +233,13 @@ class Culler:
     async def stopped(self) -> None:
         """Wait for the stops that are under way; for tests and measurements."""
         await asyncio.gather(*self._stopping.values())
+
+
+_Key = tuple[str, str, int]
+
+
+def _key(one: ReadyServer) -> _Key:
+    return one.user, one.server, one.launch_id
 
 
 def _to_tell(judged: Judged, moment: datetime) -> Told | None:

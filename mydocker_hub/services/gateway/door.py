@@ -183,7 +183,9 @@ class Door(SignInHandler):
             path="/" if own_origin else route.base_url,
             seconds=_NOTICE_SECONDS,
         )
-        self.gateway.presence.seen(route)
+        # A browser opens by itself what was open when it was closed. Going on is somebody's doing.
+        if not announced.put_off_by_presence:
+            self.gateway.presence.seen(route)
         self.set_header("Cache-Control", "no-store")
         onward = "/" + (self.request.uri or "").lstrip("/")  # `//` would lead to another host
         self.write_page("gateway/notice.html", announced=announced, onward=onward)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import aiohttp
@@ -19,23 +21,36 @@ _TIMEOUT_SECONDS = 10.0
 class Presence:
     """Remembers when somebody did something, and reports it with the server's own token.
 
-    Every `seconds` there is one request to the hub for each server in which something was done.
+    Every `seconds` there is one request to the hub for each server in which something was done;
+    at once where `matters_now(user, server)`: it would be stopped otherwise.
     """
 
-    def __init__(self, api_url: str, *, seconds: float = _REPORT_SECONDS) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        seconds: float = _REPORT_SECONDS,
+        matters_now: Callable[[str, str], bool] = lambda user, server: False,
+    ) -> None:
         self._api_url = api_url
         self._seconds = seconds
+        self._matters_now = matters_now
+        self._hurry = asyncio.Event()
         self._seen: dict[tuple[str, str], tuple[Route, datetime]] = {}
 
     def seen(self, route: Route) -> None:
         """Somebody does something, now."""
         self._seen[route.user, route.server] = (route, datetime.now(UTC))
+        if self._matters_now(route.user, route.server):
+            self._hurry.set()
 
     async def keep_reporting(self, session: aiohttp.ClientSession) -> None:
         """Report from time to time; runs until it is cancelled, and then once more."""
         try:
             while True:
-                await asyncio.sleep(self._seconds)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), self._seconds)
+                self._hurry.clear()
                 await self.report(session)
         finally:
             await self.report(session)

@@ -67,7 +67,7 @@ class Gateway:
     cookies: Seal
     notes: Seal  # what to go on with after a sign-in
     templates: jinja2.Environment
-    notices: Notices = field(default_factory=Notices)
+    notices: Notices
     tickets: dict[str, Ticket] = field(default_factory=dict)
 
     @classmethod
@@ -78,11 +78,17 @@ class Gateway:
             settings.secret,
             unavailable_code="hub-unavailable",
         )
+        notices = Notices()
         return cls(
             settings=settings,
             routes=Routes(hub),
             access=Access(settings.hub_api_url, settings.base_url),
-            presence=Presence(settings.hub_api_url, seconds=settings.presence_seconds),
+            presence=Presence(
+                settings.hub_api_url,
+                seconds=settings.presence_seconds,
+                matters_now=notices.puts_off,
+            ),
+            notices=notices,
             containers=Containers(),
             cookies=Seal(settings.secret, "cookie"),
             notes=Seal(settings.secret, "note"),
