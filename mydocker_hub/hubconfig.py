@@ -152,6 +152,10 @@ def install(
     # The proxy counts any traffic as activity, an open tab's too. Servers report their own
     # (jupyterhub-singleuser), or the gateway does.
     hub.last_activity_interval = 0
+    # A class that clicks in the same minute is not told to come back.
+    hub.concurrent_spawn_limit = 300
+    # The gateway, through which servers are asked whether they run, starts after this.
+    hub.init_spawners_timeout = 1
     # Do not keep a browser waiting for a start: the waiting page shows how it goes.
     hub.tornado_settings = {"slow_spawn_timeout": 0.5}
     # A sign-in ends, and with it what the provider said of roles.

@@ -91,6 +91,16 @@ def test_the_culler_sees_and_stops_servers_and_nothing_else(tmp_path: Path) -> N
     assert not any("SECRET" in name for name in of_culler)
 
 
+def test_when_records_of_servers_are_made(tmp_path: Path) -> None:
+    def minutes(**options: object) -> str:
+        return catalogue(install(tmp_path, **options))["environment"]["MYDOCKER_RECORDS_MINUTES"]
+
+    assert minutes() == "0"
+    assert minutes(prepare_records=True) == "30"
+    assert minutes(prepare_records=True, prepare_minutes=10) == "10"
+    assert minutes(prepare_records=True, prepare_minutes=0) == "0"
+
+
 def test_what_the_builder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     auth = tmp_path / "config.json"
     auth.write_text('{"auths": {"r.example": {"username": "bot", "password": "hush"}}}')

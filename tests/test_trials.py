@@ -247,7 +247,9 @@ def test_a_trial_with_several_interfaces(bob: Visitor, make: Make) -> None:
     )
     trial = trial_of(slug)
     page = try_it(bob, slug)
-    assert f"next=%2Fservices%2Fcatalogue%2Fopen%2F{trial}" in page.url
+    # by way of the waiting page, which goes on by itself where the start is quicker than this
+    ways = [one.headers["Location"] for one in page.history]
+    assert any(f"next=%2Fservices%2Fcatalogue%2Fopen%2F{trial}" in way for way in ways)
     bob.wait_until_ready(trial)
     choice = bob.get(f"/services/catalogue/open/{trial}")
     addresses = re.findall(r'href="(/user/bob/try-[^"]+)"', choice.text)
@@ -400,7 +402,9 @@ def test_teachers_see_and_stop_what_runs_of_theirs(
         assert answer.status_code in {400, 422}, answer.text
     for odd in ("..", "%2e%2e", "LAB", "a/b", "x" * 31):
         odd_path = f"{hub.url}/hub/api/mydocker/environments/{odd}/servers"
-        assert requests.get(odd_path, headers=headers, timeout=10).status_code == 404
+        # ".." is the address of the culler, which has a secret of its own
+        expected = 401 if odd in {"..", "%2e%2e"} else 404
+        assert requests.get(odd_path, headers=headers, timeout=10).status_code == expected
     assert [one.user for one in servers_of(hub, slug)] == ["alice", "bob"]
 
     # stopped: her page says that it was not her

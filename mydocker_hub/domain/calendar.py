@@ -353,7 +353,8 @@ def overlaps(one: Session, other: Session) -> list[tuple[Occurrence, Occurrence]
 
 def single(session: Session, occurrence: Occurrence) -> Session:
     """One occurrence of a series as a session of its own, with the texts of the series."""
-    wall = occurrence.starts.astimezone(ZoneInfo(session.zone)).replace(tzinfo=None, fold=0)
+    # Not the wall time of the instant: in the night of a change that would be another one.
+    wall = datetime.combine(session.day_of(occurrence.starts), session.starts.time())
     return session.model_copy(update={"starts": wall, "rule": None, "left_out": ()})
 
 
@@ -447,9 +448,9 @@ class Opening(NamedTuple):
     """Whether an environment's sessions let it be started at a moment.
 
     `code` says why not; `next` is when it can be again, if ever. `ends` is when what starts at that
-    moment has to end, whatever anybody clicks (exams alone): of what runs, ask with the moment of
-    its start, so that the next exam does not prolong this one. `shown` is whether the environment
-    is on students' dashboards.
+    moment has to end, whatever anybody clicks (in exams, and where rules have `stop_at_end`): of
+    what runs, ask with the moment of its start, so that the next exam does not prolong this one.
+    `shown` is whether the environment is on students' dashboards, `exam` whether it is an exam.
     """
 
     allowed: bool
@@ -457,6 +458,12 @@ class Opening(NamedTuple):
     next: datetime | None = None
     ends: datetime | None = None
     shown: bool = True
+    exam: bool = False
+
+    @property
+    def ends_as(self) -> str:
+        """The code of `domain.errors` for such an end."""
+        return "exam-over" if self.exam else "session-over"
 
 
 ALWAYS_OPEN = Opening(True)
@@ -490,17 +497,26 @@ def opening(
     coming = sorted(found for found in near if found.starts > now)
     is_open = bool(running) or any(found.starts - ahead <= now for found in coming)
     follows = coming[0].starts - ahead if coming and not is_open else None
+    ends = _over(near, now, ahead) if is_open and rules.stop_at_end else None
     if effect is Effect.INDICATIVE:
-        return Opening(True, next=follows, shown=is_open)
-    ends = None
-    if effect is Effect.EXAM:
+        return Opening(True, next=follows, ends=ends, shown=is_open)
+    exam = effect is Effect.EXAM
+    if exam:
         past = [found.ends for found in near if found.ends <= now]
         ends = max((found.ends for found in running), default=max(past, default=now))
         if not enrolled:
-            return Opening(False, "exam-not-enrolled", follows, ends)
-    if is_open:
-        return Opening(True, ends=ends)
-    return Opening(False, "session-closed" if follows else "session-none", follows, ends)
+            return Opening(False, "exam-not-enrolled", follows, ends, exam=True)
+    code = "" if is_open else "session-closed" if follows else "session-none"
+    return Opening(is_open, code, follows, ends, exam=exam)
+
+
+def _over(near: Iterable[Occurrence], now: datetime, ahead: timedelta) -> datetime:
+    """When no session takes place any more: who works on into the next one is not interrupted."""
+    ends = now
+    for found in sorted(near):
+        if found.starts - ahead <= ends < found.ends:
+            ends = found.ends
+    return ends
 
 
 def effect_of(rules: SessionRules, site: Site) -> Effect:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from .calendar import Opening
 from .environment import Lifetime
 from .launch import TRIAL_MAXIMUM
 
@@ -58,8 +59,9 @@ class SiteLimits:
 
 @dataclass(frozen=True)
 class Policy:
-    """What ends a server. `ends` is when an exam does; `protection`, how long ahead its person may
-    say that nobody needs to be there; `extension`, how much longer than `maximum` they may go."""
+    """What ends a server. `ends` is when its session does, and `ends_as` the code of that end;
+    `protection`, how long ahead its person may say that nobody needs to be there; `extension`, how
+    much longer than `maximum` they may go."""
 
     idle_limit: timedelta | None = None
     maximum: timedelta | None = None
@@ -67,6 +69,7 @@ class Policy:
     protection: timedelta | None = None
     ask_every: timedelta | None = None
     ends: datetime | None = None
+    ends_as: str = ""
     trial: bool = False
 
 
@@ -75,16 +78,14 @@ def policy(
     site: SiteLimits = SiteLimits(),
     *,
     ask_every: timedelta | None = None,
-    ends: datetime | None = None,
+    opening: Opening | None = None,
     trial: bool = False,
 ) -> Policy:
     """What holds for a server of an environment: the stricter of its limits and the site's."""
     idle_limit = _shorter(lifetime.idle_limit, site.idle_limit)
     maximum = _shorter(lifetime.maximum, site.maximum)
     if trial:
-        return Policy(
-            idle_limit=idle_limit, maximum=_shorter(maximum, TRIAL_MAXIMUM), ends=ends, trial=True
-        )
+        return Policy(idle_limit=idle_limit, maximum=_shorter(maximum, TRIAL_MAXIMUM), trial=True)
     extension = lifetime.extension
     if extension is not None and maximum is not None and site.maximum is not None:
         extension = min(extension, site.maximum - maximum) or None
@@ -94,7 +95,8 @@ def policy(
         extension=extension,
         protection=lifetime.protection,
         ask_every=ask_every,
-        ends=ends,
+        ends=opening.ends if opening else None,
+        ends_as=opening.ends_as if opening else "",
     )
 
 
@@ -227,7 +229,7 @@ def first_end(policy: Policy, server: Server) -> End | None:
 
 def _ends(policy: Policy, server: Server) -> Iterator[End]:
     if policy.ends is not None:
-        yield End(policy.ends, "exam-over", WARNING, {"when": policy.ends}, firm=True)
+        yield End(policy.ends, policy.ends_as, WARNING, {"when": policy.ends}, firm=True)
     maximum = policy.maximum
     if maximum is not None and server.started is not None:
         at = server.started + maximum
@@ -268,8 +270,8 @@ def _answer(server: Server) -> datetime | None:
 
 
 def while_starting(policy: Policy) -> Policy:
-    """What ends a server that is not ready yet: an exam alone. A start has a time limit itself."""
-    return Policy(ends=policy.ends)
+    """What ends a server that is not ready yet: sessions alone. A start has a time limit itself."""
+    return Policy(ends=policy.ends, ends_as=policy.ends_as)
 
 
 # --- what a person may say -----------------------------------------------------------------------

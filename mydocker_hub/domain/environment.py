@@ -381,11 +381,13 @@ class Effect(StrEnum):
 class SessionRules(Model):
     """How sessions bind an environment: without `effect`, as the site says.
 
-    `open_before` is how early a start is allowed where sessions are needed for one.
+    `open_before` is how early a start is allowed where sessions are needed for one; exams do not
+    open early. With `stop_at_end`, what runs when sessions are over is stopped, as in exams always.
     """
 
     effect: Effect | None = None
     open_before: Duration = timedelta(minutes=15)
+    stop_at_end: YesNo = False
 
 
 class Maintainer(Model):

@@ -617,6 +617,13 @@ CODES: dict[str, Entry] = {
             "What is in your personal folder is kept."
         ),
     ),
+    "session-over": Entry(
+        410,
+        N_(
+            "The session ended on %(when)s, and the environment was stopped with it. "
+            "What is in your personal folder is kept."
+        ),
+    ),
     "trial-over": Entry(
         410,
         N_(

@@ -57,7 +57,7 @@ def told(
     answered the request. A request that is changed while it waits is not sent to administrators
     again: they have one mail of it, and read on its page what it asks for now.
     """
-    if after is SessionState.CANCELLED:
+    if after in {SessionState.CANCELLED, SessionState.WITHDRAWN}:
         took_place = before in {SessionState.APPROVED, SessionState.REQUESTED}
         return Told(maintainers=Kind.CANCELLED) if took_place else NOTHING
     if decided:

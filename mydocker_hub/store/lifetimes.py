@@ -10,7 +10,7 @@ from sqlalchemy import Text, bindparam, cast, exists, func, select, tuple_, upda
 from sqlalchemy.orm import Session
 
 from ..domain import calendar, culling, names
-from ..domain.calendar import SessionState, Site
+from ..domain.calendar import Opening, SessionState, Site
 from ..domain.culling import Notice, Policy, Server, SiteLimits
 from ..domain.environment import Effect, Lifetime, SessionRules
 from ..domain.errors import Conflict, NotFound
@@ -69,8 +69,8 @@ def running(
 ) -> dict[int, Known]:
     """What is known of the launches that have not ended, by id.
 
-    The limits are those of the environment as it was started; sessions are those of now. An exam
-    ends for all but the people who work on the environment, and those named in `unbound`.
+    The limits are those of the environment as it was started; sessions are those of now. They end
+    for all but the people who work on the environment, and those named in `unbound`.
     """
     works_on_it = exists().where(
         RightRow.person_id == LaunchRow.person_id,
@@ -83,7 +83,7 @@ def running(
         .where(LaunchRow.id.in_(list(launch_ids)), LaunchRow.ended_at.is_(None))
     ).all()
     lifetimes = _lifetimes(session, {(row.environment_id, row.version) for row, *_ in rows})
-    exams = _Exams(session, {row.environment_id for row, *_ in rows}, now, site)
+    ends = _SessionEnds(session, {row.environment_id for row, *_ in rows}, now, site)
     found = {}
     for row, name, slug, works in rows:
         lifetime, ask_every = lifetimes.get((row.environment_id, row.version), _NO_LIFETIME)
@@ -92,23 +92,23 @@ def running(
             lifetime,
             limits,
             ask_every=ask_every,
-            ends=exams.end(row.environment_id, row.asked_at) if bound else None,
+            opening=ends.of(row.environment_id, row.asked_at) if bound else None,
             trial=row.trial,
         )
         found[row.id] = Known(row.id, name, slug or "", policy, reading.as_server(row))
     return found
 
 
-def exam_ends(
+def session_ends(
     session: Session, after: datetime, before: datetime, *, site: Site = _SITE
 ) -> list[datetime]:
-    """When exams end between two instants, in order: then somebody has to look."""
+    """When sessions that end servers are over between two instants: then somebody has to look."""
     booked = sessions.between(session, after, before, states=[SessionState.APPROVED])
-    exams = _exam_rules(session, {one.environment_id for one in booked}, site)
+    ending = _ending_rules(session, {one.environment_id for one in booked}, site)
     ends = {
         found.ends
         for one in booked
-        if one.environment_id in exams
+        if one.environment_id in ending
         for found in calendar.occurrences(one.effective, after, before)
         if after <= found.ends < before
     }
@@ -284,10 +284,10 @@ def _lifetimes(
     return found
 
 
-def _exam_rules(
+def _ending_rules(
     session: Session, environment_ids: Collection[int], site: Site
-) -> dict[int, SessionRules]:
-    """The rules of those environments whose sessions are exams."""
+) -> dict[int, tuple[Effect, SessionRules]]:
+    """Of those environments whose sessions end servers, what they decide and their rules."""
     if not environment_ids:
         return {}
     rows = session.execute(
@@ -296,38 +296,44 @@ def _exam_rules(
         )
     )
     rules = {one: reading.parsed(text).sessions for one, text in rows}
+    found = {one: (calendar.effect_of(rule, site), rule) for one, rule in rules.items()}
     return {
-        one: rule for one, rule in rules.items() if calendar.effect_of(rule, site) is Effect.EXAM
+        one: (effect, rule)
+        for one, (effect, rule) in found.items()
+        if effect is Effect.EXAM or rule.stop_at_end
     }
 
 
-class _Exams:
-    """When the exams of some environments end."""
+class _SessionEnds:
+    """When what was started in sessions of some environments has to end with them."""
 
     def __init__(
         self, session: Session, environment_ids: set[int | None], now: datetime, site: Site
     ) -> None:
         known = [one for one in environment_ids if one is not None]
-        self._rules = _exam_rules(session, known, site)
+        self._rules = _ending_rules(session, known, site)
         self._sessions = sessions.approved(session, self._rules, now) if self._rules else {}
         self._now = now
-        self._known: dict[tuple[int, datetime], datetime | None] = {}
+        self._known: dict[tuple[int, datetime], Opening | None] = {}
 
-    def end(self, environment_id: int | None, started: datetime) -> datetime | None:
-        """When what was started at that moment has to end, if it is in an exam: the one that it
-        was started for, or else the one of now. What is in none ends by its other limits."""
+    def of(self, environment_id: int | None, started: datetime) -> Opening | None:
+        """The opening whose `ends` binds what was started at that moment: of the session in which
+        it was, or else of the first one that began since. What is in none ends by its other limits.
+        """
         if environment_id not in self._rules:
             return None
         assert environment_id is not None  # noqa: S101 - None has no rules
-        # Who started in the same minute is in the same exam.
-        key = (environment_id, started.replace(second=0, microsecond=0))
+        # Whoever starts in a class starts in the same second as many others.
+        key = (environment_id, started.replace(microsecond=0))
         if key not in self._known:
-            rules = self._rules[environment_id]
-            booked = self._sessions.get(environment_id, [])
-            moments = (started, self._now)
-            found = [
-                calendar.opening(Effect.EXAM, rules, booked, moment, enrolled=True)
-                for moment in moments
-            ]
-            self._known[key] = next((one.ends for one in found if one.allowed), None)
+            found = self._opening(environment_id, key[1])
+            bound = found.allowed and found.ends is not None
+            if not bound and found.next is not None and found.next <= self._now:
+                found = self._opening(environment_id, found.next)
+            self._known[key] = found if found.allowed else None
         return self._known[key]
+
+    def _opening(self, environment_id: int, at: datetime) -> Opening:
+        effect, rules = self._rules[environment_id]
+        booked = self._sessions.get(environment_id, [])
+        return calendar.opening(effect, rules, booked, at, enrolled=True)

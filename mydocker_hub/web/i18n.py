@@ -60,6 +60,7 @@ _HUB_SENTENCES = (
 
 _BYTE_PARAMETERS = {"memory", "limit"}
 _MISSING = "…"
+_FIRST_OF_MONTH = re.compile(r"\b1(?= [^\W\d])")
 
 
 # --- which language ------------------------------------------------------------------------------
@@ -134,6 +135,9 @@ _WARNINGS = {
     ),
     "unanswered": N_("Are you still using it? Without an answer it stops at %(time)s."),
     "exam-over": N_("The exam ends at %(time)s, and this stops with it. Save your work before."),
+    "session-over": N_(
+        "The session ends at %(time)s, and this stops with it. Save your work before."
+    ),
     "trial-over": N_("This trial ends at %(time)s, and nothing of it is kept."),
 }
 
@@ -241,7 +245,11 @@ class Translator:
 
     def date(self, day: dt.date, zone: dt.tzinfo = SITE_ZONE) -> str:
         """22 novembre 2026, in the zone when `day` is an instant."""
-        return format_date(_in_zone(day, zone), format="long", locale=self.locale)
+        return self.day(_in_zone(day, zone), "d MMMM y")
+
+    def day(self, day: dt.date, pattern: str) -> str:
+        """A day as a pattern of CLDR says: 1er décembre 2026, but 2 décembre 2026."""
+        return self._spelt(format_date(day, pattern, locale=self.locale))
 
     def time(self, instant: dt.datetime, zone: dt.tzinfo = SITE_ZONE) -> str:
         """14:05."""
@@ -250,7 +258,7 @@ class Translator:
     def datetime(self, instant: dt.datetime, zone: dt.tzinfo = SITE_ZONE) -> str:
         """22 novembre 2026 à 14:05. An instant without a zone is UTC, as in the hub's database."""
         pattern = "d MMMM y 'à' HH:mm" if self.lang == "fr" else "d MMMM y 'at' HH:mm"
-        return format_datetime(_in_zone(instant, zone), pattern, locale=self.locale)
+        return self._spelt(format_datetime(_in_zone(instant, zone), pattern, locale=self.locale))
 
     def day_and_time(self, instant: dt.datetime, zone: dt.tzinfo = SITE_ZONE) -> str:
         """lundi 23 novembre 2026 à 08:30."""
@@ -300,6 +308,10 @@ class Translator:
             format="#,##0.#",
             locale=self.locale,
         )
+
+    def _spelt(self, text: str) -> str:
+        # The one ordinal among French dates, which CLDR does not have.
+        return _FIRST_OF_MONTH.sub("1er", text) if self.lang == "fr" else text
 
     def _unit(self, count: int, unit: str) -> str:
         return format_unit(count, f"duration-{unit}", length="long", locale=self.locale)

@@ -80,6 +80,7 @@
       eventOrder: "last,start,title",
       eventTimeFormat: time,
       displayEventEnd: true,
+      defaultRangeSeparator: " – ",
       slotLabelFormat: time,
       slotLabelInterval: "01:00",
       slotEventOverlap: false,
@@ -111,6 +112,9 @@
         el.title = el.textContent; // the whole of what a narrow column cuts
       },
       ...hours(),
+      // 1er décembre, as the server writes it
+      dayHeaderContent: ({ text }) =>
+        texts.locale === "fr" ? text.replace(/\b1 (?=\p{L})/u, "1er ") : text,
     });
   }
 
@@ -183,24 +187,36 @@
   document.addEventListener("click", (click) => {
     const link = click.target.closest?.("a[data-goes]");
     const plain = !(click.ctrlKey || click.metaKey || click.shiftKey || click.altKey);
-    if (calendar && link && plain && link.dataset.goes !== "list") {
+    if (calendar && !place.hidden && link && plain && link.dataset.goes !== "list") {
       click.preventDefault();
       go(new URL(link.href), true);
     }
   });
 
   window.addEventListener("popstate", () => {
-    if (calendar) {
+    if (calendar && place.hidden) {
+      window.location.reload();
+    } else if (calendar) {
       go(new URL(window.location.href), false);
     }
   });
 
-  // A telephone that is turned: the table is of the days that the page was loaded with.
+  // A telephone that is turned, a zoom, a print. The table is of the days that the page was loaded
+  // with: only where others are drawn it has to be loaded again.
   wide.addEventListener("change", () => {
-    if (calendar) {
-      window.location.reload();
-    } else {
+    if (!calendar) {
       begin();
+      return;
+    }
+    const same = shown.view === place.dataset.view && shown.day === place.dataset.day;
+    if (!wide.matches && !same) {
+      window.location.reload();
+      return;
+    }
+    place.hidden = !wide.matches;
+    table.hidden = wide.matches;
+    if (wide.matches) {
+      calendar.updateSize();
     }
   });
 

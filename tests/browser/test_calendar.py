@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import expect
 
+from mydocker_hub.services.catalogue.calendar_pages import instant_text
 from mydocker_hub.web.i18n import SITE_ZONE
 
 from .conftest import DESKTOP, PHONE
@@ -99,6 +100,54 @@ def test_drawn_and_used_by_keyboard(window) -> None:
     expect(page.locator(".calendar-title")).to_be_visible()
 
 
+def test_this_day_and_all_that_follow_by_keyboard_without_scripts(window) -> None:
+    number = book(window, "In two parts")
+    opened = window("carol", lang="en", scripts=False)
+    opened.open(f"{CATALOGUE}calendar/sessions/{number}")
+    page = opened.page
+    page.get_by_role("link", name="Change this day").nth(2).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Change one day")).to_be_visible()
+    which = page.get_by_role("navigation", name="Which days")
+    expect(which.locator("[aria-current]")).to_have_text("This day alone")
+    which.get_by_role("link", name="This day and all that follow").focus()
+    page.keyboard.press("Enter")
+    expect(which.locator("[aria-current]")).to_have_text("This day and all that follow")
+    page.get_by_label("Name of the session", exact=True).fill("The second part")
+    page.keyboard.press("Enter")
+    expect(page.locator("#done")).to_contain_text("a series of their own now")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("The second part")
+    expect(page.locator("#coming li")).to_have_count(2)
+    opened.open(f"{CATALOGUE}calendar/sessions/{number}")
+    expect(page.locator("#coming li")).to_have_count(2)
+
+
+def test_a_window_that_becomes_narrow_and_wide(window) -> None:
+    book(window, "In any width")
+    opened = window("carol", lang="fr")
+    opened.open(f"{CATALOGUE}calendar?show=all&day={tomorrow():%Y-%m-%d}")
+    page = opened.page
+    drawn, table = page.locator("#calendar-drawn"), page.locator("#calendar-table")
+    expect(drawn.get_by_text("08:30 – 10:00").first).to_be_visible()
+    page.evaluate("document.body.dataset.kept = 'yes'")
+    for width, is_drawn in ((390, False), (1280, True)):
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(drawn).to_be_visible(visible=is_drawn)
+        expect(table).to_be_visible(visible=not is_drawn)
+    expect(page.locator("body[data-kept]")).to_have_count(1)  # it was not loaded again
+
+    # other days than those of the table: now it is, and the script leaves its links alone
+    heading = page.locator("#calendar-title")
+    now = heading.text_content()
+    page.get_by_role("link", name="Plus tard").click()
+    expect(heading).not_to_have_text(now)
+    later = heading.text_content()
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(page.locator("body[data-kept]")).to_have_count(0)
+    expect(heading).to_have_text(later)
+    expect(table).to_be_visible()
+
+
 @pytest.mark.parametrize("lost", ["**/vendor/fullcalendar.js*", "**/calendar/events?*"])
 def test_what_does_not_load(window, lost) -> None:
     book(window, "Still there")
@@ -118,6 +167,8 @@ def test_what_does_not_load(window, lost) -> None:
 def test_readable_for_everybody(window, axe, lang, colours, size) -> None:
     for group in "ABCD":
         number = book(window, f"Readable {lang}, group {group}")
+    wall = (tomorrow() + timedelta(weeks=1)).replace(hour=8, minute=30, second=0, microsecond=0)
+    second = instant_text(wall)
     opened = window("carol", lang=lang, colours=colours, size=size)
     found = []
     for path in (
@@ -130,6 +181,8 @@ def test_readable_for_everybody(window, axe, lang, colours, size) -> None:
         f"calendar/sessions/{number}",
         f"calendar/sessions/{number}/edit",
         f"calendar/sessions/{number}/cancel",
+        f"calendar/sessions/{number}/edit?from={second}",
+        f"calendar/sessions/{number}/cancel?at={second}",
         "workshop/environments/tiny/sessions",
     ):
         opened.open(CATALOGUE + path)

@@ -415,10 +415,10 @@ def asked(effect: Effect, sessions: list[Session], now: str, enrolled: bool = Tr
 def test_what_is_reserved_opens_shortly_before_and_closes_at_the_end(now, is_open, opens):
     reserved = asked(Effect.RESERVED, [MONDAYS], now)
     code = "" if is_open else "session-closed" if opens else "session-none"
-    assert reserved == (is_open, code, opens, None, True)
+    assert reserved == (is_open, code, opens, None, True, False)
     indicative = asked(Effect.INDICATIVE, [MONDAYS], now)
     long_ago = now.startswith("2029")
-    assert indicative == (True, "", opens, None, is_open) or long_ago
+    assert indicative == (True, "", opens, None, is_open, False) or long_ago
 
 
 @pytest.mark.parametrize(
@@ -439,8 +439,8 @@ def test_an_exam_begins_when_it_begins(now, code, opens):
 def test_what_was_never_booked():
     now = "2027-01-18T10:00"
     assert asked(Effect.INDICATIVE, [], now) == calendar.ALWAYS_OPEN
-    assert asked(Effect.RESERVED, [], now) == (False, "session-none", None, None, True)
-    assert asked(Effect.EXAM, [], now) == (False, "session-none", None, at(now), True)
+    assert asked(Effect.RESERVED, [], now) == (False, "session-none", None, None, True, False)
+    assert asked(Effect.EXAM, [], now) == (False, "session-none", None, at(now), True, True)
 
 
 def test_an_exam_is_for_those_on_its_list():
@@ -466,6 +466,37 @@ def test_an_exam_ends_with_the_session_in_which_one_started(started, ends):
     exams = [session(f"2027-01-18T{hour}", "PT2H") for hour in ("09:00", "11:00", "12:00")]
     found = asked(Effect.EXAM, exams, f"2027-01-18T{started}")
     assert found.ends == at(f"2027-01-18T{ends}")
+
+
+def test_one_of_a_series_is_at_its_hour_also_in_the_night_of_a_change():
+    nights = session("2027-03-21T02:30", "PT2H", rule="FREQ=WEEKLY;COUNT=3")
+    [second] = calendar.occurrences(nights, at("2027-03-27T00:00"), at("2027-03-29T00:00"))
+    assert second.starts == at("2027-03-28T03:30")  # there is no half past two
+    assert calendar.single(nights, second).starts.isoformat() == "2027-03-28T02:30:00"
+
+
+@pytest.mark.parametrize(
+    ("now", "ends"),
+    [
+        ("08:44", None),  # of those that are indicative; the others are not open
+        ("08:45", "13:00"),  # open early
+        ("09:30", "13:00"),  # the next one follows
+        ("12:59", "13:00"),
+        ("13:00", None),
+        ("13:45", "16:00"),
+        ("16:00", None),
+    ],
+)
+def test_rules_may_stop_what_runs_when_sessions_are_over(now, ends):
+    rules = RULES.model_copy(update={"stop_at_end": True})
+    hours = ("14:00", "09:00", "11:00")
+    booked = [session(f"2027-01-18T{hour}", "PT2H") for hour in hours]
+    for effect in (Effect.INDICATIVE, Effect.RESERVED):
+        found = calendar.opening(effect, rules, booked, at(f"2027-01-18T{now}"), enrolled=True)
+        assert found.ends == (ends and at(f"2027-01-18T{ends}"))
+        assert (found.ends_as, found.exam) == ("session-over", False)
+        free = asked(effect, booked, f"2027-01-18T{now}")
+        assert free == found._replace(ends=None)
 
 
 # --- approval ------------------------------------------------------------------------------------

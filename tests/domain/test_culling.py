@@ -49,7 +49,7 @@ def notice(code: str, given: float, stops: float) -> Notice:
 IDLE = Policy(idle_limit=20 * MINUTE)
 TWO_HOURS = Policy(maximum=2 * HOUR)
 ASKED = Policy(ask_every=HOUR)
-EXAM = Policy(idle_limit=20 * MINUTE, ends=at(60))
+EXAM = Policy(idle_limit=20 * MINUTE, ends=at(60), ends_as="exam-over")
 
 
 @pytest.mark.parametrize(

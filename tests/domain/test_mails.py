@@ -21,7 +21,7 @@ from mydocker_hub.domain.mails import (
     told,
 )
 
-REQUESTED, APPROVED, REFUSED, CANCELLED = SessionState
+REQUESTED, APPROVED, REFUSED, CANCELLED, WITHDRAWN = SessionState
 NOW = datetime(2027, 1, 10, 12, tzinfo=UTC)
 
 
@@ -40,7 +40,8 @@ NOW = datetime(2027, 1, 10, 12, tzinfo=UTC)
         (CANCELLED, APPROVED, True, Told(None, Kind.CHANGED)),
         (APPROVED, CANCELLED, False, Told(None, Kind.CANCELLED)),
         (REQUESTED, CANCELLED, False, Told(None, Kind.CANCELLED)),
-        (REFUSED, CANCELLED, False, NOTHING),
+        (REQUESTED, WITHDRAWN, False, Told(None, Kind.CANCELLED)),
+        (REFUSED, WITHDRAWN, False, NOTHING),
     ],
 )
 def test_what_is_told(before, after, changed, expected):

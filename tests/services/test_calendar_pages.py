@@ -72,6 +72,15 @@ def test_words() -> None:
     assert "lundi, jeudi" in words.rule(series)
     assert "30 juin 2027" in words.rule(series)
     assert words.rule(booked({"rule": "FREQ=DAILY;COUNT=3"}).session) == "FREQ=DAILY;COUNT=3"
+    days = ("2027-02-01", "2027-02-02", "2027-05-03")  # the second one is a Tuesday
+    without = booked({"rule": "FREQ=WEEKLY;BYDAY=MO;UNTIL=20270630", "left_out": days}).session
+    assert words.rule(without).endswith(", sauf lun. 1er févr. et lun. 3 mai")
+    assert words.times(without) == "22 fois"
+    many = without.model_copy(
+        update={"left_out": tuple(date(2027, 3, 1) + timedelta(weeks=week) for week in range(9))}
+    )
+    assert words.rule(many).endswith(", sauf 9 jours")
+    assert words.state(calendar.SessionState.WITHDRAWN) == "demande retirée"
     [slot] = calendar.occurrences(booked({}).session, *span("month", date(2027, 1, 18)).window)
     assert words.slot(slot) == "lundi 18 janvier 2027, 08:30 – 12:30"
     assert instant_of(instant_text(slot.starts)) == slot.starts
@@ -211,7 +220,12 @@ class TestPages:
         assert "Strike" in text_of(gone)
         series = bob.get(at)
         assert series.text.count("Change this day") == 4
-        assert series.text.count("instead of") == 2
+        changed = series.text.split('id="changed"')[1].split("</ul>")[0]
+        assert changed.count("<li>") == 2
+        assert f"{second.day}" in changed
+        assert "14:00 – 16:00" in changed
+        assert changed.count("instead of") == 1  # the other one is at its own time, and cancelled
+        assert changed.count("<s>") == 1
 
         # the whole series
         question = bob.get(f"{at}/cancel")
@@ -220,6 +234,102 @@ class TestPages:
         assert stale.status_code == 412
         bob.post_form(f"{at}/cancel", f"{at}/cancel", version=version_of(question))
         assert bob.get(f"{at}/edit").status_code == 409
+
+    def test_this_day_and_all_that_follow(self, bob: Visitor, slug: str) -> None:
+        number = id_of(book(bob, slug, title="Before"))
+        at = f"{PREFIX}calendar/sessions/{number}"
+        days = [
+            instant_text(
+                datetime.combine(next_monday() + timedelta(weeks=week), time(8, 30), SITE_ZONE)
+            )
+            for week in range(6)
+        ]
+        # each form leads to the other two; what follows the first day is the whole series
+        for form in ("edit", "cancel"):
+            page = bob.get(f"{at}/{form}?at={days[2]}").text
+            assert f'/{number}/{form}?at={days[2]}" aria-current="true">' in page
+            assert f'/{number}/{form}?from={days[2]}">' in page
+            assert f'/{number}/{form}">' in page
+            assert "?from=" not in bob.get(f"{at}/{form}?at={days[0]}").text
+            assert 'id="which"' not in bob.get(f"{at}/{form}").text
+            assert bob.get(f"{at}/{form}?from=20270101T000000Z").status_code == 404
+        form = bob.get(f"{at}/edit?from={days[2]}")
+        assert "Change this day and all that follow" in text_of(form)
+        assert 'value="weekly" checked' in form.text
+        fields = {
+            "version": version_of(form),
+            "title": "After",
+            "day": (next_monday() + timedelta(weeks=2)).isoformat(),
+            "time": "10:00",
+            "duration": "2 h",
+            "repeat": "weekly",
+            "every": "1",
+            "until": (next_monday() + timedelta(weeks=5)).isoformat(),
+            "expected": "30",
+        }
+        edit = f"{at}/edit?from={days[2]}"
+        wrong = bob.post_form(edit, edit, **{**fields, "duration": "x"})
+        assert wrong.status_code == 422
+        assert f"/edit?from={days[2]}" in wrong.text
+        changed = bob.post_form(edit, edit, **fields)
+        assert "they are a series of their own now" in text_of(changed)
+        assert id_of(changed) != number
+        assert changed.text.count("Change this day<") == 4
+        assert "10:00 – 12:00" in text_of(changed)
+        first = bob.get(at)
+        assert first.text.count("Change this day<") == 2
+        assert "Before" in first.text
+
+        # one that was changed alone leads to its series as well
+        edit = f"{at}/edit?at={days[1]}"
+        alone = {**fields, "version": version_of(bob.get(edit)), "repeat": "once",
+                 "day": (next_monday() + timedelta(weeks=1)).isoformat()}  # fmt: skip
+        day = id_of(bob.post_form(edit, edit, **alone))
+        page = bob.get(f"{PREFIX}calendar/sessions/{day}/cancel").text
+        assert f'/{day}/cancel" aria-current="true">' in page
+        assert f'/{number}/cancel?from={days[1]}">' in page
+
+        # the rest of it does not take place
+        cancel = f"{at}/cancel?from={days[1]}"
+        question = bob.get(cancel)
+        assert "Cancel this day and all that follow?" in text_of(question)
+        gone = bob.post_form(cancel, cancel, version=version_of(question), reason="Strike")
+        assert "It stays in the calendar, struck through." in text_of(gone)
+        assert "Strike" in text_of(gone)
+        assert bob.get(at).text.count("Change this day<") == 1
+        assert bob.get(f"{PREFIX}calendar/sessions/{day}/edit").status_code == 409
+
+    def test_a_request_is_withdrawn(self, bob: Visitor, carol: Visitor, slug: str) -> None:
+        number = id_of(book(bob, slug, expected="150", title="Withdrawn"))
+        at = f"{PREFIX}calendar/sessions/{number}"
+        page = f"{PREFIX}calendar/feeds"
+        feeds = [
+            f"{bob.hub.url}{PREFIX}{found[0]}"
+            for what in ("mine", slug)
+            if (found := re.search(r"feeds/[a-z0-9]{24}\.ics",
+                                   bob.post_form(page, page, what=what, label="").text))
+        ]  # fmt: skip
+        assert all(b"Withdrawn" in requests.get(one, timeout=30).content for one in feeds)
+        question = bob.get(f"{at}/cancel")
+        assert "Nobody had agreed to it" in text_of(question)
+        gone = bob.post_form(f"{at}/cancel", f"{at}/cancel", version=version_of(question))
+        assert "The request was withdrawn." in text_of(gone)
+        assert "struck through" not in text_of(gone)
+        assert "Cancel" not in text_of(gone)
+        for form in ("edit", "cancel"):
+            assert bob.get(f"{at}/{form}").status_code == 409
+        for view in ("month", "week", "list"):
+            shown = bob.get(f"{PREFIX}calendar?environment={slug}&day={next_monday()}&view={view}")
+            assert "Withdrawn" not in shown.text
+        assert "request withdrawn" in text_of(
+            bob.get(f"{PREFIX}workshop/environments/{slug}/sessions")
+        )
+        assert f"session-{number}" not in carol.get(f"{PREFIX}admin/sessions").text
+        assert len(feeds) == 2
+        for one in feeds:
+            answer = requests.get(one, timeout=30)
+            assert answer.status_code == 200
+            assert b"Withdrawn" not in answer.content
 
     def test_the_script_is_told_what_the_page_shows(
         self, bob: Visitor, alice: Visitor, slug: str
@@ -296,6 +406,7 @@ class TestPages:
         page = book(bob, slug, title="Second", time="12:00")
         assert "Other sessions of this environment take place meanwhile" in text_of(page)
         assert "First" in page.text
+        assert page.text.index('id="overlaps"') < page.text.index('class="sheet"')
 
     def test_last_years_sessions(self, bob: Visitor, slug: str) -> None:
         number = id_of(book(bob, slug, title="Yearly"))
@@ -312,6 +423,8 @@ class TestPages:
         page = book(bob, slug, expected="150")
         number = id_of(page)
         assert "waits for an administrator" in text_of(page)
+        assert 'id="done"' not in page.text  # it is said once
+        assert 'id="waits"' in bob.get(f"{PREFIX}calendar/sessions/{number}").text
         queue = f"{PREFIX}admin/sessions"
         waiting = carol.get(queue)
         assert "more than 100 people" in text_of(waiting)

@@ -183,7 +183,8 @@ def test_what_is_not_agreed_to_stands_for_nothing() -> None:
     [asked] = read(written(booked({}, state=SessionState.REQUESTED), lang="fr"))
     assert asked["STATUS"] == "TENTATIVE"
     assert asked["SUMMARY"].startswith("Labo (")
-    assert not read(written(booked({}, state=SessionState.REFUSED)))
+    for state in (SessionState.REFUSED, SessionState.WITHDRAWN):
+        assert not read(written(booked({}, state=state)))
 
 
 def test_changes_are_newer() -> None:

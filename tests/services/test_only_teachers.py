@@ -54,6 +54,7 @@ PAGES_OF_STUDENTS = {
     "account",
     # the calendar of what they use, and its secret addresses
     "calendar",
+    "calendar/events",
     "calendar/feeds",
     "calendar/sessions/NUMBER",
     "feeds/KEY.ics",

@@ -85,12 +85,12 @@ def test_who_came_before_it_was_an_exam_leaves_with_the_others(
     assert end(early, over + HOUR + MINUTE) == over
 
 
-def test_who_came_early_to_an_exam_that_was_moved_leaves_with_the_others(
+def test_who_came_to_an_exam_that_was_moved_leaves_with_the_others(
     database, enrolled, start, end
 ) -> None:
-    booked = database.write_now(sessions.book, "lab", booking(NOW + 15 * MINUTE), BOB, NOW)
-    early = start(NOW)
-    assert end(early, NOW) == NOW + 75 * MINUTE
+    booked = database.write_now(sessions.book, "lab", booking(NOW), BOB, NOW)
+    early = start(NOW + MINUTE)
+    assert end(early, NOW + MINUTE) == NOW + HOUR
     later = booking(NOW + HOUR)
     database.write_now(sessions.change, booked.id, later, BOB, NOW, expected_sequence=0)
     for moment in (NOW + HOUR, NOW + 2 * HOUR, NOW + 2 * HOUR + MINUTE):
@@ -98,12 +98,27 @@ def test_who_came_early_to_an_exam_that_was_moved_leaves_with_the_others(
 
 
 def test_an_opening_within_a_minute(database, enrolled, start, end) -> None:
-    bind(database, Effect.EXAM, open_before=timedelta(seconds=90))
+    bind(database, Effect.RESERVED, open_before=timedelta(seconds=90), stop_at_end=True)
     database.write_now(sessions.book, "lab", booking(NOW + 2 * MINUTE), BOB, NOW)
     launch_id = start(NOW + timedelta(seconds=40))
     over = NOW + 62 * MINUTE
     for moment in (NOW + MINUTE, over, over + MINUTE):
         assert end(launch_id, moment) == over, moment
+
+
+@pytest.mark.parametrize("effect", [Effect.INDICATIVE, Effect.RESERVED])
+def test_what_stops_with_its_sessions(database, add, start, end, effect) -> None:
+    """Also for who came before, and though the environment is no exam; its teachers go on."""
+    add("lab", sessions={"effect": "indicative"}, public=True)
+    before = start(NOW)
+    bind(database, effect, stop_at_end=True)
+    assert end(before, NOW) is None
+    database.write_now(sessions.book, "lab", booking(NOW + HOUR), BOB, NOW)
+    launches = [before, start(NOW + HOUR), start(NOW + HOUR, BOB)]
+    over = NOW + 2 * HOUR
+    assert [end(one, over - MINUTE) for one in launches] == [over, over, None]
+    database.write_now(sessions.book, "lab", booking(over), BOB, NOW)
+    assert [end(one, over - MINUTE) for one in launches] == [over + HOUR, over + HOUR, None]
 
 
 def test_a_server_after_the_exam_is_of_the_next_one(database, enrolled, start, end) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import calendar as months
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 from babel.dates import format_date, get_day_names
+from babel.lists import format_list
 from tornado.web import RequestHandler
 
 from ...domain import calendar
@@ -52,15 +53,23 @@ _FEED_BACK, _FEED_AHEAD = timedelta(days=90), timedelta(days=400)
 _REASON = 1000
 _ZONE = str(SITE_ZONE)
 _INSTANT = "%Y%m%dT%H%M%SZ"
+_MOST_DAYS = 5
+"""How many days that are left out a line names; more are counted."""
+_CALLED_OFF = frozenset({SessionState.CANCELLED, SessionState.WITHDRAWN})
+_NOT_SHOWN = frozenset({SessionState.REFUSED, SessionState.WITHDRAWN})
+"""What does not take place, and nobody could count on."""
 NUMBER = "([0-9]{1,18})"
 KEY = "([a-z0-9]{24})"
 
 DONE = {
     **WORKSHOP_DONE,
     "booked": N_("The session is in the calendar."),
-    "requested": N_("The session is booked, and waits for an administrator to agree."),
     "changed": N_("The session was changed."),
+    "changed-following": N_(
+        "This day and all that follow were changed: they are a series of their own now."
+    ),
     "cancelled": N_("The session was cancelled. It stays in the calendar, struck through."),
+    "request-withdrawn": N_("The request was withdrawn."),
     "copied-sessions": N_("The sessions were booked again at the new dates."),
     "approved": N_("The session was approved."),
     "refused": N_("The session was refused; its teacher reads why."),
@@ -153,10 +162,10 @@ class Words:
 
     def day(self, day: date) -> str:
         """lundi 18 janvier 2027."""
-        return str(format_date(day, "EEEE d MMMM y", locale=self._tr.locale))
+        return self._tr.day(day, "EEEE d MMMM y")
 
     def short_day(self, day: date) -> str:
-        return str(format_date(day, "EEE d MMM", locale=self._tr.locale))
+        return self._tr.day(day, "EEE d MMM")
 
     def days(self, asked: Asked) -> str:
         """The month or the week that a calendar shows."""
@@ -180,6 +189,10 @@ class Words:
     def clock(self, slot: Occurrence) -> str:
         return f"{self._tr.time(slot.starts)} – {self._tr.time(slot.ends)}"
 
+    @property
+    def colon(self) -> str:
+        return "\xa0: " if self._tr.lang == "fr" else ": "
+
     def title(self, booked: Booked) -> str:
         """The environment's title, with the session's own where it has one."""
         if not booked.session.title:
@@ -191,12 +204,29 @@ class Words:
         )
 
     def rule(self, session: calendar.Session) -> str:
-        """How a series goes on; a rule that no form makes, as it is."""
+        """How a series goes on, and when it does not; a rule that no form makes, as it is."""
         if session.rule is None:
             return self._tr.gettext("once")
+        rule, days = self._goes_on(session, session.rule), _days_without(session)
+        if not days:
+            return rule
+        if len(days) > _MOST_DAYS:
+            return self._tr.ngettext(
+                "%(rule)s, except on %(n)s day", "%(rule)s, except on %(n)s days", len(days),
+                rule=rule,
+            )  # fmt: skip
+        named = format_list([self.short_day(day) for day in days], locale=self._tr.locale)
+        return self._tr.gettext(N_("%(rule)s, except on %(days)s"), rule=rule, days=named)
+
+    def times(self, session: calendar.Session) -> str:
+        """How many times a series takes place."""
+        slots = sum(1 for _ in calendar.occurrences(session, *calendar.bounds(session)))
+        return self._tr.ngettext("%(n)s time", "%(n)s times", slots)
+
+    def _goes_on(self, session: calendar.Session, rule: str) -> str:
         typed = typed_from(session)
         if typed["repeat"] != "weekly":
-            return session.rule
+            return rule
         names = self.weekdays("wide")
         days = ", ".join(names[int(one)] for one in typed["weekdays"])
         until = date.fromisoformat(typed["until"])
@@ -213,8 +243,18 @@ class Words:
                 SessionState.APPROVED: N_("confirmed"),
                 SessionState.REFUSED: N_("refused"),
                 SessionState.CANCELLED: N_("cancelled"),
+                SessionState.WITHDRAWN: N_("request withdrawn"),
             }[state]
         )
+
+
+def _days_without(series: calendar.Session) -> list[date]:
+    """The days on which a series would take place, had they not been left out."""
+    whole = series.model_copy(update={"left_out": ()})
+    days = [
+        series.day_of(slot.starts) for slot in calendar.occurrences(whole, *calendar.bounds(whole))
+    ]
+    return [day for day in days if day in series.left_out]
 
 
 # --- the calendar ---------------------------------------------------------------------------------
@@ -414,8 +454,8 @@ def _shown(session: Session, person: Person, asked: Asked) -> Shown:
 
 
 def _times(session: Session, person: Person, asked: Asked) -> tuple[list[Time], Found | None]:
-    """What was refused does not take place, and is not in the calendar."""
-    states = frozenset(SessionState) - {SessionState.REFUSED}
+    """What was refused or withdrawn does not take place, and is not in the calendar."""
+    states = frozenset(SessionState) - _NOT_SHOWN
     window = asked.span.window
     if asked.slug:
         found = api.visible(session, asked.slug, person)
@@ -488,7 +528,9 @@ class SessionPage(WithCalendar):
     async def get(self, number: str) -> None:
         moment = now()
         sheet = await self.database.read(_sheet, int(number), self.person, moment, self.site)
-        self.render_page("sessions/session.html", sheet=sheet, instant=instant_text)
+        self.render_page(
+            "sessions/session.html", sheet=sheet, instant=instant_text, bounds=calendar.bounds
+        )
 
 
 def instant_text(instant: datetime) -> str:
@@ -496,10 +538,8 @@ def instant_text(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime(_INSTANT)
 
 
-def instant_of(text: str) -> datetime | None:
-    """The same back; None for no instant. Raises `NotFound` for what is none."""
-    if not text:
-        return None
+def instant_of(text: str) -> datetime:
+    """The same back. Raises `NotFound` for what is none."""
     try:
         return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
     except ValueError:
@@ -507,6 +547,87 @@ def instant_of(text: str) -> datetime | None:
 
 
 # --- booking --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a form is about: a session or series, `at` one day of it, or that and what `follows`."""
+
+    at: datetime | None = None
+    follows: bool = False
+
+    @property
+    def query(self) -> str:
+        """The same in an address."""
+        if self.at is None:
+            return ""
+        return f"?{'from' if self.follows else 'at'}={instant_text(self.at)}"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A session that somebody is about to change or to cancel, and its series if it is a day."""
+
+    booked: Booked
+    found: Found
+    series: Booked | None
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether people count on it: of a day that was to change, on the one of the series."""
+        states = {self.booked.state, self.series.state if self.series else self.booked.state}
+        return SessionState.APPROVED in states
+
+    def about(self, part: Part) -> calendar.Session:
+        """The session that a form is about. Raises `NotFound` where it has no such day."""
+        booked = self.booked.session
+        if part.at is None:
+            return booked
+        try:
+            rest = calendar.split(booked, part.at)[1]
+        except LookupError:
+            raise NotFound("session-unknown") from None
+        if part.follows:
+            return rest
+        return rest.model_copy(update={"rule": None, "left_out": ()})
+
+    def choices(self, part: Part) -> list[tuple[str, int, str, bool]]:
+        """The parts of its series: name, session and query for the address, whether it is shown."""
+        series, at = self.series or self.booked, part.at or self.booked.replaces_at
+        if at is None or series.state in _CALLED_OFF:
+            return []
+        alone = "" if self.series else Part(at).query
+        found = [("one", self.booked.id, alone, not part.follows)]
+        if calendar.split(series.session, at)[0] is not None:  # what follows the first is all
+            found.append(("following", series.id, Part(at, follows=True).query, part.follows))
+        found.append(("all", series.id, "", False))
+        return found
+
+
+class OfSession(WorkshopPage):
+    """What the pages share that change or cancel a session."""
+
+    def part(self) -> Part:
+        for name in ("at", "from"):
+            if name in self.request.query_arguments:
+                instant = instant_of(self.get_query_argument(name, "")[:20])
+                return Part(instant, follows=name == "from")
+        return Part()
+
+    async def asking(self, number: str) -> Asking:
+        asking = await self.database.read(_asking, int(number), self.person)
+        if asking.booked.state in _CALLED_OFF:
+            raise Conflict("session-cancelled")
+        return asking
+
+
+def _asking(session: Session, session_id: int, person: Person) -> Asking:
+    booked = sessions_api.editable(session, session_id, person)
+    return Asking(
+        booked,
+        api.editable(session, booked.slug, person),
+        None if booked.series_id is None else sessions.get(session, booked.series_id),
+    )
 
 
 class SessionForm(WorkshopPage):
@@ -532,17 +653,15 @@ class SessionForm(WorkshopPage):
                 "problems": {},
                 "words": Words(self.translator),
                 "booked": None,
-                "at": "",
+                "part": Part(),
+                "choices": [],
                 **context,
             },
         )
 
     def after(self, booked: Booked, done: str) -> None:
-        waits = booked.state is SessionState.REQUESTED
         self.redirect(
-            f"{self.addresses.service_prefix}calendar/sessions/{booked.id}"
-            f"?done={'requested' if waits else done}",
-            status=303,
+            f"{self.addresses.service_prefix}calendar/sessions/{booked.id}?done={done}", status=303
         )
 
 
@@ -569,102 +688,94 @@ class BookPage(SessionForm):
         self.after(booked, "booked")
 
 
-class EditPage(SessionForm):
-    """`/calendar/sessions/ID/edit?at=INSTANT`: a session or series; with `at`, one day of it."""
+class EditPage(OfSession, SessionForm):
+    """`/calendar/sessions/ID/edit`: a session or a series.
+
+    With `?at=INSTANT` one day of the series, with `?from=INSTANT` that day and all that follow.
+    """
 
     async def get(self, number: str) -> None:
-        booked, found = await self._editable(int(number))
-        at = instant_of(self.query("at"))
-        typed = typed_from(_one(booked, at), self.translator.lang)
-        self.render_form(found, typed, booked=booked, at=self.query("at"), one=_alone(booked, at))
+        asking, part = await self.asking(number), self.part()
+        self.show(asking, part, typed_from(asking.about(part), self.translator.lang))
+
+    def show(self, asking: Asking, part: Part, typed: Typed, **context: Any) -> None:
+        self.render_form(
+            asking.found,
+            typed,
+            booked=asking.booked,
+            part=part,
+            choices=asking.choices(part),
+            one=_alone(asking, part),
+            **context,
+        )
 
     async def post(self, number: str) -> None:
-        booked, found = await self._editable(int(number))
-        at = instant_of(self.query("at"))
-        _one(booked, at)
+        asking, part = await self.asking(number), self.part()
+        asking.about(part)
         typed = self.typed()
-        alone = _alone(booked, at)
-        if alone:
+        if _alone(asking, part):
             typed["repeat"] = "once"
         try:
-            wanted = session_from(typed, self.translator, booked.session.zone)
+            wanted = session_from(typed, self.translator, asking.booked.session.zone)
         except Wrong as wrong:
             self.set_status(422)
-            self.render_form(
-                found, typed, booked=booked, at=self.query("at"), one=alone,
-                problems=wrong.problems,
-            )  # fmt: skip
+            self.show(asking, part, typed, problems=wrong.problems)
             return
-        changed = await self.database.write(
-            sessions_api.change,
-            booked.id,
-            wanted,
-            self.person,
-            now(),
-            self.site,
-            expected_sequence=self.version_field() - 1,
-            at=at,
-        )
-        self.after(changed, "changed")
-
-    async def _editable(self, session_id: int) -> tuple[Booked, Found]:
-        booked, found = await self.database.read(_editable, session_id, self.person)
-        if booked.state is SessionState.CANCELLED:
-            raise Conflict("session-cancelled")
-        return booked, found
+        sequence = self.version_field() - 1
+        if part.follows and part.at is not None:
+            changed = await self.database.write(
+                sessions_api.change_following, asking.booked.id, wanted, self.person, now(),
+                self.site, expected_sequence=sequence, at=part.at,
+            )  # fmt: skip
+        else:
+            changed = await self.database.write(
+                sessions_api.change, asking.booked.id, wanted, self.person, now(), self.site,
+                expected_sequence=sequence, at=part.at,
+            )  # fmt: skip
+        is_new = part.follows and changed.id != asking.booked.id
+        self.after(changed, "changed-following" if is_new else "changed")
 
 
-def _editable(session: Session, session_id: int, person: Person) -> tuple[Booked, Found]:
-    booked = sessions_api.editable(session, session_id, person)
-    return booked, api.editable(session, booked.slug, person)
-
-
-def _alone(booked: Booked, at: datetime | None) -> bool:
+def _alone(asking: Asking, part: Part) -> bool:
     """Whether the form is of a single day of a series."""
-    return at is not None or booked.series_id is not None
+    return asking.series is not None or (part.at is not None and not part.follows)
 
 
-def _one(booked: Booked, at: datetime | None) -> calendar.Session:
-    """The session, or the one day of it. Raises `NotFound` where it has no such day."""
-    if at is None:
-        return booked.session
-    occurrence = calendar.occurrence_at(booked.session, at)
-    if occurrence is None or booked.session.rule is None:
-        raise NotFound("session-unknown")
-    return calendar.single(booked.session, occurrence)
-
-
-class CancelPage(WorkshopPage):
-    """`/calendar/sessions/ID/cancel?at=INSTANT`: asks why, then cancels."""
+class CancelPage(OfSession):
+    """`/calendar/sessions/ID/cancel`, with `at` or `from` as `EditPage`: asks why, then cancels."""
 
     async def get(self, number: str) -> None:
-        booked, found = await self.database.read(_editable, int(number), self.person)
-        at = instant_of(self.query("at"))
-        if booked.state is SessionState.CANCELLED:
-            raise Conflict("session-cancelled")
-        _one(booked, at)
+        asking, part = await self.asking(number), self.part()
+        about = asking.about(part)
         self.render_page(
             "sessions/cancel.html",
-            booked=booked,
-            found=found,
-            at=self.query("at"),
-            occurrence=calendar.occurrence_at(booked.session, at) if at else None,
+            booked=asking.booked,
+            found=asking.found,
+            part=part,
+            choices=asking.choices(part),
+            about=about,
+            first=next(calendar.occurrences(about, *calendar.bounds(about))),
+            agreed=asking.is_agreed,
             words=Words(self.translator),
         )
 
     async def post(self, number: str) -> None:
-        cancelled = await self.database.write(
-            sessions_api.cancel,
-            int(number),
-            self.person,
-            now(),
-            self.site,
-            expected_sequence=self.version_field() - 1,
-            reason=self.line("reason", _REASON),
-            at=instant_of(self.query("at")),
-        )
+        part, reason = self.part(), self.line("reason", _REASON)
+        sequence = self.version_field() - 1
+        if part.follows and part.at is not None:
+            cancelled = await self.database.write(
+                sessions_api.cancel_following, int(number), self.person, now(), self.site,
+                expected_sequence=sequence, reason=reason, at=part.at,
+            )  # fmt: skip
+        else:
+            cancelled = await self.database.write(
+                sessions_api.cancel, int(number), self.person, now(), self.site,
+                expected_sequence=sequence, reason=reason, at=part.at,
+            )  # fmt: skip
+        withdrawn = cancelled.state is SessionState.WITHDRAWN
         self.redirect(
-            f"{self.addresses.service_prefix}calendar/sessions/{cancelled.id}?done=cancelled",
+            f"{self.addresses.service_prefix}calendar/sessions/{cancelled.id}"
+            f"?done={'request-withdrawn' if withdrawn else 'cancelled'}",
             status=303,
         )
 
@@ -919,15 +1030,15 @@ def _feed_file(
         booked = [
             one
             for one in sessions_api.of_environment(session, found.slug, person)
-            if one.state is not SessionState.REFUSED
-            and calendar.bounds(one.session).ends > window[0]
+            if one.state not in _NOT_SHOWN and calendar.bounds(one.session).ends > window[0]
         ]
     else:
         whose = None if found.kind is Kind.ALL else person
-        booked = sessions.between(session, *window, person=whose)
+        states = frozenset(SessionState) - _NOT_SHOWN
+        booked = sessions.between(session, *window, person=whose, states=states)
         title = tr.gettext("All sessions") if whose is None else tr.gettext("My sessions")
     written = feed(
-        _whole(session, booked),
+        _whole(session, booked, person),
         title=f"{title} – mydocker",
         address=lambda one: f"{site}calendar/sessions/{one.id}",
         translator=tr,
@@ -935,11 +1046,25 @@ def _feed_file(
     return found.digest, written
 
 
-def _whole(session: Session, booked: list[Booked]) -> list[Booked]:
-    """Each series before what stands for its days, which means nothing without it."""
-    known = {one.id for one in booked}
-    lacking = {one.series_id for one in booked if one.series_id is not None} - known
-    found = [*booked, *(sessions.get(session, one) for one in lacking)]
+def _whole(session: Session, booked: list[Booked], person: Person) -> list[Booked]:
+    """Each series before what stands for its days, which means nothing without it.
+
+    Of a series that waits again, and is not for this person to hear of, the days that were agreed
+    to stand by themselves, as the session pages show them.
+    """
+    lacking = {one.series_id for one in booked if one.series_id is not None}
+    found, hidden = list(booked), set()
+    for number in sorted(lacking - {one.id for one in booked}):
+        try:
+            found.append(sessions_api.visible(session, number, person))
+        except NotFound:
+            hidden.add(number)
+    found = [
+        replace(one, uid=f"{one.id}.{one.uid}", series_id=None, replaces_at=None)
+        if one.series_id in hidden
+        else one
+        for one in found
+    ]
     return sorted(found, key=lambda one: (one.series_id is not None, one.id))
 
 

@@ -45,8 +45,8 @@ def feed(
 ) -> bytes:
     """A calendar of sessions; `address` says where the page of one is, "" for nowhere.
 
-    What was refused is not in it, nor a change of a single day of a series that is not agreed to:
-    the series' own stands for that day.
+    What was refused or withdrawn is not in it, nor a change of a single day of a series that is not
+    agreed to: the series' own stands for that day.
     """
     made = Calendar()
     made.add("prodid", "-//mydocker_hub//calendar//EN")
@@ -58,7 +58,7 @@ def feed(
     made.add("refresh-interval", REFRESH, parameters={"VALUE": "DURATION"})
     made.add("x-published-ttl", "PT1H")
     for one in booked:
-        if one.state is SessionState.REFUSED:
+        if one.state not in _STATUS:
             continue
         if one.series_id is not None and one.state not in PUBLIC_STATES:
             continue

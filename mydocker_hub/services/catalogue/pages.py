@@ -16,7 +16,7 @@ from tornado.web import RequestHandler
 
 from ...domain import culling, names
 from ...domain.access import Decision, is_shown, may_copy, may_edit, may_see, may_start, works_on
-from ...domain.calendar import Site
+from ...domain.calendar import ALWAYS_OPEN, Opening, Site
 from ...domain.culling import Notice, Policy, SiteLimits
 from ...domain.environment import LANGUAGES, Environment, Text
 from ...domain.errors import MydockerError, NotFound, error_for
@@ -77,10 +77,11 @@ class Card:
     def policy(self) -> Policy:
         """What ends the running server, as far as a page has to know."""
         opening, told = self.found.standing.opening, self._told
-        ends = None if self.unbound or not opening.allowed else opening.ends
-        if told is not None and told.code == "exam-over":
-            ends = told.stops_at
-        return culling.policy(self.started_with.lifetime, self.limits, ends=ends)
+        if told is not None and told.code in {"exam-over", "session-over"}:
+            opening = Opening(True, ends=told.stops_at, exam=told.code == "exam-over")
+        elif self.unbound or not opening.allowed:
+            opening = ALWAYS_OPEN
+        return culling.policy(self.started_with.lifetime, self.limits, opening=opening)
 
     @property
     def known(self) -> culling.Server | None:
@@ -117,7 +118,7 @@ class Card:
     def ends_firmly(self) -> bool:
         """Whether it stops then, whatever its person does."""
         end = culling.first_end(self.policy, self.known) if self.known else None
-        return end is not None and end.code in {"time-over", "exam-over"}
+        return end is not None and (end.firm or end.code == "time-over")
 
     @property
     def extendable(self) -> bool:

@@ -315,6 +315,7 @@ def _type_limits(typed: Typed, definition: Mapping[str, Any], lang: str) -> None
     sessions = definition["sessions"]
     typed.values["sessions.effect"] = sessions["effect"] or ""
     typed.values["sessions.open_before"] = _typed_duration(sessions["open_before"], lang)
+    typed.values["sessions.stop_at_end"] = "1" if sessions["stop_at_end"] else ""
 
 
 def _typed_duration(value: str | None, lang: str) -> str:
@@ -516,7 +517,10 @@ def _quantity(typed: Typed, name: str, how: Any, done: Read, translator: Transla
 def _sessions(typed: Typed, done: Read, translator: Translator) -> dict[str, Any]:
     name = "sessions.open_before"
     early = _quantity(typed, name, read_duration, done, translator)
-    found = {"effect": typed.line("sessions.effect") or None}
+    found = {
+        "effect": typed.line("sessions.effect") or None,
+        "stop_at_end": bool(typed.line("sessions.stop_at_end")),
+    }
     return found if early is None else {**found, "open_before": early}
 
 

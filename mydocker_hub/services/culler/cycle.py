@@ -81,7 +81,7 @@ class Culler:
         self._announced: list[dict[str, Any]] | None = None
         # What was said of servers that the database does not know.
         self._told: dict[_Key, Notice | None] = {}
-        self._exam_ends: list[datetime] = []
+        self._session_ends: list[datetime] = []
 
     async def run(self) -> None:
         await self._wait_for_schema()
@@ -101,7 +101,7 @@ class Culler:
         else as often as usual."""
         moment = self._now()
         pauses = [self._settings.seconds - took]
-        for at in self._exam_ends:
+        for at in self._session_ends:
             if at > moment:
                 pauses.append((at - moment).total_seconds())
             elif moment - at < LATE_STARTS:
@@ -140,7 +140,7 @@ class Culler:
         hold = self._clocks.hold(ready.hub_runs)
         if hold is Hold.CLOCK_JUMPED and self._clocks.jumped_at == self._clocks.seconds:
             log.warning("the clock jumped: nobody is stopped for %s", culling.SETTLING)
-        running, self._exam_ends = await self._database.read(
+        running, self._session_ends = await self._database.read(
             self._read, [one.launch_id for one in ready.items], moment, ready.admins
         )
         looked_at = [one for one in ready.items if _key(one) not in self._stopping]
@@ -161,7 +161,7 @@ class Culler:
             unbound=admins,
         )
         soon = moment + timedelta(seconds=2 * settings.seconds)
-        ends = lifetimes.exam_ends(session, moment - LATE_STARTS, soon, site=settings.site)
+        ends = lifetimes.session_ends(session, moment - LATE_STARTS, soon, site=settings.site)
         return running, ends
 
     def _known(self, one: ReadyServer, running: dict[int, Known]) -> Known:
