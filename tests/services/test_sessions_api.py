@@ -433,8 +433,9 @@ def test_an_indicative_one_is_on_the_dashboard_while_it_takes_place_or_runs(
     later = datetime.now(UTC) + timedelta(days=3)
     booked = bob.post(f"/environments/{slug}/sessions", once(later)).json()
     with hub.signed_in("alice") as alice:
-        assert alice.get(f"/join/{key}").status_code == 200
-        alice.wait_until_ready(slug)  # its link starts it
+        # its link starts it: it waits, or is in it already, which has no page at that address
+        assert f"/alice/{slug}" in alice.get(f"/join/{key}").url
+        alice.wait_until_ready(slug)
         assert "Indicative one" in alice.dashboard()  # what runs can be stopped
         alice.stop_and_wait(slug)
         assert "Indicative one" not in alice.dashboard()
