@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import docker
 import pytest
@@ -73,18 +74,44 @@ def bridge_address(engine: docker.DockerClient) -> str:
     return config.get("Gateway") or config["Subnet"].split("/")[0].rsplit(".", 1)[0] + ".1"
 
 
+class RunHub(Protocol):
+    """`with run_hub(install="builder=True") as hub:`, with the arguments of `start_hub`.
+
+    `state` is its folder, if something of the test's has to be there before it starts.
+    """
+
+    def __call__(
+        self, *, state: Path | None = None, config: str = "", catalogue: str = "", install: str = ""
+    ) -> AbstractContextManager[RunningHub]: ...
+
+
 @pytest.fixture(scope="session")
-def hub(
+def run_hub(
     engine: docker.DockerClient,
     bridge_address: str,
     tiny_image: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+) -> RunHub:
+    """Starts hubs of tests' own, and clears away what they left in the engine."""
+
+    @contextmanager
+    def run(*, state: Path | None = None, **arguments: str) -> Iterator[RunningHub]:
+        hub_id = f"test-{secrets.token_hex(4)}"
+        folder = state or tmp_path_factory.mktemp("hub")
+        try:
+            with start_hub(folder, hub_id, bridge_address, **arguments) as running:
+                yield running
+        finally:
+            remove_all(engine, hub_id)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def hub(run_hub: RunHub) -> Iterator[RunningHub]:
     """A hub with the demonstration sign-in and the catalogue of `tests/catalogue.yaml`."""
-    hub_id = f"test-{secrets.token_hex(4)}"
-    with start_hub(tmp_path_factory.mktemp("hub"), hub_id, bridge_address) as running:
+    with run_hub() as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 class start_hub:

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import docker
 import pytest
 import requests
 import yaml
@@ -24,7 +23,7 @@ import yaml
 from mydocker_hub.domain.errors import MydockerError
 from mydocker_hub.web.i18n import translator
 
-from .conftest import remove_all, start_hub
+from .conftest import RunHub
 from .hub import RunningHub, Visitor, text_of
 from .peers.forms import form
 from .peers.lti_platforms import EdxPlatform
@@ -37,21 +36,14 @@ MINUTES = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+def hub(run_hub: RunHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """A hub of the demonstration that LTI platforms lead to as well."""
-    hub_id = f"test-{secrets.token_hex(4)}"
     folder = tmp_path_factory.mktemp("doors")
     settings = folder / "sign-in.yaml"
     settings.write_text(yaml.safe_dump({"lti": {}}))
     install = f"sign_in=Path({str(settings)!r})"
-    with start_hub(folder, hub_id, bridge_address, install=install) as running:
+    with run_hub(state=folder, install=install) as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-import docker
 import pytest
 
-from .conftest import remove_all, start_hub
+from .conftest import RunHub
 from .hub import RunningHub, Visitor
 
 PREFIX = "/services/catalogue/"
@@ -27,18 +26,10 @@ for name, shown, role in (("dora", "Dora", "teacher"), ("emil", "Emil", "student
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+def hub(run_hub: RunHub) -> Iterator[RunningHub]:
     """A hub of the demonstration with the teachers bob and dora, the students alice and emil."""
-    hub_id = f"test-{secrets.token_hex(4)}"
-    folder = tmp_path_factory.mktemp("hub")
-    with start_hub(folder, hub_id, bridge_address, config=_MORE_PEOPLE) as running:
+    with run_hub(config=_MORE_PEOPLE) as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 def definition(slug: str = "", **changes: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,8 @@ from playwright.sync_api import expect
 from mydocker_hub.services.catalogue.calendar_pages import instant_text
 from mydocker_hub.web.i18n import SITE_ZONE
 
+from ..conftest import RunHub
+from ..hub import RunningHub
 from .conftest import DESKTOP, PHONE
 from .test_accessibility import check
 
@@ -20,6 +23,13 @@ NEW = f"{CATALOGUE}workshop/environments/tiny/sessions/new"
 
 def tomorrow() -> datetime:
     return datetime.now(UTC).astimezone(SITE_ZONE) + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def hub(run_hub: RunHub) -> Iterator[RunningHub]:
+    """A hub of its own: where `tiny` has sessions, it is not on dashboards outside them."""
+    with run_hub() as running:
+        yield running
 
 
 def book(window, title: str, **options) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import docker
 import pytest
 from playwright.sync_api import expect
 
@@ -17,7 +15,7 @@ from mydocker_hub.store.database import Database
 from mydocker_hub.web.i18n import SITE_ZONE
 from tests.hub import RunningHub
 
-from ..conftest import remove_all, start_hub
+from ..conftest import RunHub
 from .conftest import DESKTOP, PHONE
 from .test_accessibility import check
 
@@ -26,20 +24,12 @@ BOB = Person(name="bob", roles=frozenset({Role.STUDENT, Role.TEACHER}))
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+def hub(run_hub: RunHub) -> Iterator[RunningHub]:
     """A hub that knows its Swarm's machines."""
-    hub_id = f"test-{secrets.token_hex(4)}"
-    folder = tmp_path_factory.mktemp("hub")
-    with start_hub(folder, hub_id, bridge_address, install="builder=True") as running:
+    with run_hub(install="builder=True") as running:
         book(running, 2, 1)
         book(running, 3, 10_000)
         yield running
-    remove_all(engine, hub_id)
 
 
 def book(hub: RunningHub, days: int, expected: int) -> None:

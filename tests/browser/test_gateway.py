@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
-import docker
 import pytest
 from playwright.sync_api import expect
 
-from ..conftest import ROOT, remove_all, start_hub
+from ..conftest import ROOT, RunHub
 from ..hub import RunningHub, Visitor, processes
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    sample_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
-    hub_id = f"test-{secrets.token_hex(4)}"
-    catalogue = str(ROOT / "tests" / "gateway.yaml")
-    state = tmp_path_factory.mktemp("gateway")
-    with start_hub(state, hub_id, bridge_address, catalogue=catalogue) as running:
+def hub(run_hub: RunHub, sample_image: str) -> Iterator[RunningHub]:
+    with run_hub(catalogue=str(ROOT / "tests" / "gateway.yaml")) as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 def test_the_page_s_own_command(window, anew) -> None:

@@ -7,17 +7,15 @@ more and more; ours are partitioned.
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 import yaml
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from ..conftest import ROOT, remove_all, start_hub
+from ..conftest import ROOT, RunHub
 from ..hub import RunningHub
 from ..peers.keys import key_pair
 from ..peers.lti_platforms import P13Platform
@@ -29,25 +27,14 @@ PLATFORMS = "/services/catalogue/admin/platforms"
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
-    hub_id = f"test-{secrets.token_hex(4)}"
+def hub(run_hub: RunHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     state = tmp_path_factory.mktemp("framed")
     settings = str(state / "sign-in.yaml")
     Path(settings).write_text(yaml.safe_dump({"lti": {"frame_origins": [SITE]}}))
-    with start_hub(
-        state,
-        hub_id,
-        bridge_address,
-        catalogue=str(ROOT / "tests" / "gateway.yaml"),
-        install=f"sign_in=Path({settings!r})",
-    ) as running:
+    catalogue = str(ROOT / "tests" / "gateway.yaml")
+    install = f"sign_in=Path({settings!r})"
+    with run_hub(state=state, catalogue=catalogue, install=install) as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 @pytest.fixture(scope="module")

@@ -6,38 +6,23 @@ Chromium looks up any name under `localhost` as this machine.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 
-import docker
 import pytest
 import requests
 from playwright.sync_api import expect
 
-from ..conftest import ROOT, remove_all, start_hub
+from ..conftest import ROOT, RunHub
 from ..hub import RunningHub
 
 LOCAL = "http://*.localhost:{gateway}"
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    sample_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
-    hub_id = f"test-{secrets.token_hex(4)}"
-    with start_hub(
-        tmp_path_factory.mktemp("origins"),
-        hub_id,
-        bridge_address,
-        catalogue=str(ROOT / "tests" / "gateway.yaml"),
-        install=f"wildcard_url='{LOCAL}'",
-    ) as running:
+def hub(run_hub: RunHub, sample_image: str) -> Iterator[RunningHub]:
+    catalogue = str(ROOT / "tests" / "gateway.yaml")
+    with run_hub(catalogue=catalogue, install=f"wildcard_url='{LOCAL}'") as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 def origin(url: str) -> str:

@@ -7,11 +7,10 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-import docker
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conftest import remove_all, start_hub
+from tests.conftest import RunHub
 from tests.hub import RunningHub
 
 from .conftest import DESKTOP, PHONE, Window
@@ -21,18 +20,10 @@ HERE = "/services/catalogue/workshop/environments"
 
 
 @pytest.fixture(scope="module")
-def hub(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+def hub(run_hub: RunHub) -> Iterator[RunningHub]:
     """A hub of its own: the builder looks at images while one types."""
-    hub_id = f"test-{secrets.token_hex(4)}"
-    state = tmp_path_factory.mktemp("form")
-    with start_hub(state, hub_id, bridge_address, install="builder=True") as running:
+    with run_hub(install="builder=True") as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 def fill_title(page: Page, title: str) -> None:

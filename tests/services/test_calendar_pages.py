@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 
-import docker
 import icalendar
 import pytest
 import requests
@@ -25,7 +23,7 @@ from mydocker_hub.services.catalogue.calendar_pages import (
 from mydocker_hub.store import pulls
 from mydocker_hub.store.database import Database, Session
 from mydocker_hub.web.i18n import SITE_ZONE, translator
-from tests.conftest import remove_all, start_hub
+from tests.conftest import RunHub
 from tests.hub import RunningHub, Visitor, text_of
 
 from ..workshop_hub import make
@@ -90,18 +88,10 @@ def test_words() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+def site(run_hub: RunHub) -> Iterator[RunningHub]:
     """A hub whose sessions of more than 100 people wait for an administrator."""
-    hub_id = f"test-{secrets.token_hex(4)}"
-    state = tmp_path_factory.mktemp("calendar")
-    with start_hub(state, hub_id, bridge_address, install="session_people_limit=100,") as running:
+    with run_hub(install="session_people_limit=100") as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -27,7 +26,7 @@ from mydocker_hub.store import pulls, sessions
 from mydocker_hub.store.database import Database
 from mydocker_hub.store.forecast import Forecast
 from mydocker_hub.web.i18n import SITE_ZONE, translator
-from tests.conftest import remove_all, start_hub
+from tests.conftest import RunHub
 from tests.hub import RunningHub, text_of
 
 PAGE = "/services/catalogue/admin/forecast"
@@ -117,18 +116,10 @@ def test_a_week_goes_by_the_clock_on_the_wall(first: str, hours: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def building(
-    engine: docker.DockerClient,
-    bridge_address: str,
-    tiny_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningHub]:
+def building(run_hub: RunHub) -> Iterator[RunningHub]:
     """A hub with a builder, which asks the Swarm."""
-    hub_id = f"test-{secrets.token_hex(4)}"
-    state = tmp_path_factory.mktemp("forecast")
-    with start_hub(state, hub_id, bridge_address, install="builder=True,") as running:
+    with run_hub(install="builder=True") as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 def book(hub: RunningHub, expected: int, **changes: object) -> datetime:

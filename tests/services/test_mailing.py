@@ -33,7 +33,7 @@ from mydocker_hub.store import mails
 from mydocker_hub.store.database import Database
 from mydocker_hub.store.mails import Letter
 from mydocker_hub.store.tables import MailRow
-from tests.conftest import free_ports, remove_all, start_hub
+from tests.conftest import RunHub, free_ports
 from tests.hub import RunningHub
 
 from .conftest import Asker, definition, federation_sign_in
@@ -454,18 +454,13 @@ def test_a_server_without_starttls_gets_nothing(database: Database, postbox: Pos
 
 
 @pytest.fixture
-def mailing_hub(
-    engine, bridge_address: str, tiny_image: str, tmp_path_factory: pytest.TempPathFactory, postbox
-) -> Iterator[RunningHub]:
+def mailing_hub(run_hub: RunHub, postbox) -> Iterator[RunningHub]:
     install = (
         f"session_people_limit=100, smtp='127.0.0.1:{postbox.port}', smtp_security='none', "
         f"mail_from={FROM!r}"
     )
-    hub_id = "test-mailing"
-    state = tmp_path_factory.mktemp("hub")
-    with start_hub(state, hub_id, bridge_address, install=install) as running:
+    with run_hub(install=install) as running:
         yield running
-    remove_all(engine, hub_id)
 
 
 @pytest.mark.hub
