@@ -39,7 +39,7 @@ def join(session: Session, key: str, person: Person, now: datetime) -> reading.F
     _not_blocked(session, person)
     found = look_at_join_link(session, key, person, now)
     link = session.scalars(select(JoinLinkRow).where(JoinLinkRow.key == key)).one()
-    listed = found.standing.listed or link.course_id is None
+    listed = found.standing.listed or not link.lent
     if found.standing.enrolled and found.standing.listed is listed:
         return found
     _enrol(session, found, person, now, link.id)

@@ -261,9 +261,10 @@ def _open(
         raise Refused("not-allowed")
     # Everybody may start what is public: a link to it gives nothing away, whoever makes it. Who may
     # not edit gets one that ends when it is public no more.
-    if may_edit(person, found.environment, found.standing).allowed:
-        course_id = None
-    link = editing.add_join_link(session, slug, person, now, label=label, course_id=course_id)
+    lent = not may_edit(person, found.environment, found.standing).allowed
+    link = editing.add_join_link(
+        session, slug, person, now, label=label, lent=lent, course_id=course_id
+    )
     return Chosen(found.environment, link), found.id
 
 

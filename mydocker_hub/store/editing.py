@@ -135,11 +135,12 @@ def add_join_link(
     *,
     label: str = "",
     expires_at: datetime | None = None,
+    lent: bool = False,
     course_id: int | None = None,
 ) -> JoinLink:
     """A new invitation with a key nobody can guess (119 bits).
 
-    With `course_id`, for who may not edit: it ends when the environment is public no more.
+    One that is `lent`, to somebody who may not edit, ends when the environment is public no more.
     """
     row = locked(session, slug)
     link = JoinLink(
@@ -148,7 +149,7 @@ def add_join_link(
         expires_at=expires_at and expires_at.astimezone(UTC),  # as it will be read
     )
     added = _link_row(link, row.id, now)
-    added.course_id = course_id
+    added.lent, added.course_id = lent, course_id
     session.add(added)
     audit(session, person.name, "join-link-added", slug, now, label=label)
     return link
@@ -288,18 +289,16 @@ def _replace(
     _keep_version(session, row, actor, now)
     audit(session, actor, "environment-changed", row.slug, now, version=row.version)
     if was_public and not row.public:
-        _revoke_links_of_courses(session, row, actor, now)
+        _revoke_lent_links(session, row, actor, now)
 
 
-def _revoke_links_of_courses(
-    session: Session, row: EnvironmentRow, actor: str, now: datetime
-) -> None:
+def _revoke_lent_links(session: Session, row: EnvironmentRow, actor: str, now: datetime) -> None:
     """Withdraw the links that others than its editors made for their courses."""
     links = session.scalars(
         select(JoinLinkRow)
         .where(
             JoinLinkRow.environment_id == row.id,
-            JoinLinkRow.course_id.is_not(None),
+            JoinLinkRow.lent,
             JoinLinkRow.revoked_at.is_(None),
         )
         .order_by(JoinLinkRow.id)

@@ -352,9 +352,7 @@ def listed() -> Any:
 
     Whoever teaches a course may give it a link to what is public: that opens no exam.
     """
-    theirs = exists().where(
-        JoinLinkRow.id == EnrolmentRow.join_link_id, JoinLinkRow.course_id.is_(None)
-    )
+    theirs = exists().where(JoinLinkRow.id == EnrolmentRow.join_link_id, ~JoinLinkRow.lent)
     return and_(EnrolmentRow.left_at.is_(None), theirs).label("listed")
 
 

@@ -484,8 +484,9 @@ class JoinLinkRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
-    # Of a link that somebody without the right to edit made for a course, as the environment was
-    # public: it is revoked when that ends.
+    # Made by somebody without the right to edit, as the environment was public: it is revoked when
+    # that ends, and puts nobody on the list of an exam. The course is the one for which it was.
+    lent: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     course_id: Mapped[int | None] = mapped_column(
         ForeignKey("courses.id", ondelete="SET NULL"), index=True
     )

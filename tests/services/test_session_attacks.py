@@ -14,9 +14,9 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from mydocker_hub.domain.people import Person
-from mydocker_hub.identity.claims import Course
-from mydocker_hub.identity.platform import Platform
+from mydocker_hub.domain.people import Person, Role
+from mydocker_hub.identity.claims import Course, CourseRole
+from mydocker_hub.identity.platform import DeepLinkRequest, Platform
 from mydocker_hub.store import courses, editing, platforms
 from mydocker_hub.store.database import Database
 from mydocker_hub.store.tables import FeedRow, PersonRow
@@ -143,23 +143,31 @@ def test_who_started_what_was_public_is_on_no_list(
     problem(start(the_hub, invited["slug"], student), 403, "exam-not-enrolled")
 
 
+@pytest.mark.parametrize("with_course", [True, False])
 def test_a_link_of_somebody_elses_course_is_no_way_into_a_public_exam(
-    hub: RunningHub, carol: Asker, the_hub: Asker, student: str
+    hub: RunningHub, carol: Asker, the_hub: Asker, student: str, with_course: bool
 ) -> None:
-    """Whoever teaches a course in an LTI platform may give it a link to what is public."""
+    """Whoever teaches in an LTI platform may give a link to what is public to a course of theirs,
+    or to none: not every platform names one."""
     issuer = f"https://{student}.example"
     moodle = Platform(name="Moodle", issuer=issuer, client_id="c", deployments=("1",),
                       authorization_url=f"{issuer}/a", jwks_url=f"{issuer}/j")  # fmt: skip
     platform = in_database(hub, platforms.create, moodle, "carol", NOW, seal=seal_of(hub)).platform
 
-    def link_of_a_course(session: Any, slug: str) -> str:
-        course = courses.course_row(session, Course(platform=platform.id, context=student), NOW)
-        teacher = Person(name="mallory")
-        return editing.add_join_link(session, slug, teacher, NOW, course_id=course.id).key
+    mallory = Person(name="mallory", roles=frozenset({Role.STUDENT, Role.TEACHER}))
+
+    def chosen(session: Any, slug: str) -> str:
+        editing.person_row(session, mallory, NOW)
+        context = {"platform": platform.id, "context": student}
+        course = Course(**context, role=CourseRole.TEACHER) if with_course else None
+        request = DeepLinkRequest(platform=platform.id, return_url=f"{issuer}/r")
+        choice = courses.begin_choice(session, mallory.name, request, course, NOW)
+        _, [one] = courses.choose(session, choice, [slug], mallory, NOW)
+        return one.link.key
 
     slug = make(carol, public=True, sessions={"effect": "exam"})
     book(carol, slug, once(NOW - 10 * MINUTES))
-    theirs = in_database(hub, link_of_a_course, slug)
+    theirs = in_database(hub, chosen, slug)
     entering = {"person": person(student)}
     assert the_hub.post(f"/join-links/{theirs}/join", entering).status_code == 200
     problem(start(the_hub, slug, student), 403, "exam-not-enrolled")
