@@ -85,10 +85,9 @@ class Term:
     def exam_ends(self) -> datetime:
         return self.begins + EXAM_LASTS
 
-    @property
-    def opens_in_words(self) -> str:
-        """lundi 23 novembre 2026 à 08:30."""
-        local = self.opens.astimezone(SITE_ZONE)
+    def opens_in_words(self, slug: str) -> str:
+        """lundi 23 novembre 2026 à 08:30; an exam does not open early."""
+        local = (self.begins if slug == EXAM else self.opens).astimezone(SITE_ZONE)
         return f"{format_date(local, 'EEEE d MMMM y', locale='fr')} à {local:%H:%M}"
 
     def is_on_the_machine(self) -> bool:
@@ -251,16 +250,16 @@ def test_a_term(walk: Walk, term: Term, hub: RunningHub) -> None:
     expect(teacher.page.get_by_role("main")).to_contain_text("carol")
 
     # Who comes too early reads when it opens, by the link and on the dashboard.
-    sentence = f"Il ouvre le {term.opens_in_words}."
+    sentences = {slug: f"Il ouvre le {term.opens_in_words(slug)}." for slug in (CLASS, EXAM)}
     student.open(links[CLASS])
-    refused(student, sentence)
+    refused(student, sentences[CLASS])
     walk.look("alice", "too-early")
     for name in ("alice", "dave"):
         walk[name].open(links[EXAM])
-        refused(walk[name], sentence)
+        refused(walk[name], sentences[EXAM])
     student.open(CATALOGUE)
     for slug in (CLASS, EXAM):
-        expect(student.card(slug)).to_contain_text(sentence)
+        expect(student.card(slug)).to_contain_text(sentences[slug])
         expect(start_button(student, slug)).to_have_count(0)
     walk.look("alice", "dashboard-too-early")
     student.open(f"{CATALOGUE}calendar")
@@ -285,7 +284,7 @@ def test_a_term(walk: Walk, term: Term, hub: RunningHub) -> None:
     # It opens: students start by the dashboard and by the link.
     wait_until(term.opens)
     student.open(CATALOGUE)
-    expect(student.card(EXAM)).to_contain_text("L’examen se termine le")
+    expect(start_button(student, EXAM)).to_have_count(0)
     walk.look("alice", "dashboard-open")
     start_button(student, CLASS).click()
     student.wait_for_landing(f"/user/alice/{CLASS}/")
@@ -307,6 +306,9 @@ def test_a_term(walk: Walk, term: Term, hub: RunningHub) -> None:
     expect(walk["dave"].card(CLASS).locator("[data-warning]")).to_have_count(0)
 
     # The exam: who is on its list starts, whoever is not does not.
+    wait_until(term.begins)
+    walk["dave"].open(CATALOGUE)
+    expect(walk["dave"].card(EXAM)).to_contain_text("L’examen se termine le")
     student.open(links[EXAM])
     student.wait_for_landing(f"/user/alice/{EXAM}/")
     start_button(walk["dave"], EXAM).click()
