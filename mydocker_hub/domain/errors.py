@@ -801,10 +801,14 @@ class Unavailable(MydockerError):
 
 
 def error_for(code: str, params: dict[str, Any]) -> MydockerError:
-    """The error that another process of ours named by `code`; an unknown code is `internal`."""
+    """The error that another process of ours named by `code`; an unknown code is `internal`.
+
+    Raises TypeError for parameters that are no mapping.
+    """
     if code not in CODES:
         return MydockerError("internal", log_detail=f"unknown code {code!r}")
+    params = {**params}  # a TypeError for what is no object
     if isinstance(params.get("when"), str):  # JSON knows no instants
         with suppress(ValueError):
-            params = {**params, "when": datetime.fromisoformat(params["when"])}
+            params["when"] = datetime.fromisoformat(params["when"])
     return MydockerError(code, **params)
